@@ -1,0 +1,42 @@
+# make help lists the targets. Everything happens in .venv; PYTHON chooses the interpreter that makes it.
+PYTHON ?= python3
+BIN := .venv/bin
+JOBS ?= 2
+export OMP_NUM_THREADS ?= 1
+
+help:           ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+
+.venv/done: setup.py settings.ini
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet -e '.[all,dev]'
+	touch $@
+
+venv: .venv/done ## make .venv and install everything into it
+
+demo: venv      ## train SCGAN on synthetic faces for about 3 minutes, pictures in out/demo
+	OMP_NUM_THREADS=$(JOBS) $(BIN)/scgan_demo
+
+test: venv check ## notebooks and library in step, every notebook, every test
+	$(BIN)/nbdev_test --n_workers $(JOBS)
+	$(BIN)/python -m pytest -q tests
+
+check: venv     ## notebooks, library and README tell the same; notebooks are clean
+	$(BIN)/python -m tests.in_step
+
+export: venv    ## notebooks -> scgan_nb/ and README.md
+	$(BIN)/nbdev_export
+	$(BIN)/nbdev_clean
+	$(BIN)/python -m tests.readme
+
+lab: venv       ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab nbs
+
+bench: venv     ## measure speed; ratios within one run
+	OMP_NUM_THREADS=$(JOBS) $(BIN)/python -m tests.bench
+
+wheel: venv     ## dist/*.whl
+	$(BIN)/python -m build --wheel
+
+.PHONY: help venv demo test check export lab bench wheel
