@@ -26,6 +26,7 @@ class Update:
     every:int=1 # it runs at steps where (step + 1) % every == 0
     lr:float=2e-4 # Adam's step size; updates that train the same networks share one Adam, set up by the first
     betas:tuple[float, float]=(0.5, 0.999) # Adam's decay rates
+    start:int=0 # the first step at which it may run
 
     def __post_init__(self):
         trains = self.trains or self.name
@@ -34,7 +35,7 @@ class Update:
 
     def due(self, step:int)->bool:
         "Whether this update runs at `step` (the first step is 0)."
-        return (step + 1) % self.every == 0
+        return step >= self.start and (step + 1) % self.every == 0
 
 # %% ../../nbs/core/03_system.ipynb #0b93ceaf
 @contextmanager
@@ -53,6 +54,7 @@ def training_only(
 class System(nn.Module):
     "The networks of a paper and its table of updates; the base of all five."
     name:str = ""                        # as in the command line and in checkpoints
+    configs:dict[str, dict] = {}         # published hyper-parameters by name
     updates:list[Update] = []            # in the order in which they run within a step
     ema:tuple[str, ...] = ("generator",) # networks whose averaged weights make the pictures
 
@@ -67,6 +69,12 @@ class System(nn.Module):
             init(self, *args, **kw)
         noting.__wrapped__, noting.__doc__ = init, init.__doc__
         cls.__init__ = noting
+
+    @classmethod
+    def published(cls, name:str, **changes)->System:
+        "The system with a published set of hyper-parameters, some of them changed."
+        if name not in cls.configs: raise KeyError(f"{cls.name} has no published configuration {name!r}: choose {' or '.join(cls.configs) or 'the defaults'}")
+        return cls(**cls.configs[name] | changes)
 
     def begin(self, batch:Batch)->Batch:
         "Called once a step before the updates: adds what they share (z, permuted masks...), unless it is there already."
