@@ -76,6 +76,17 @@ class System(nn.Module):
         if name not in cls.configs: raise KeyError(f"{cls.name} has no published configuration {name!r}: choose {' or '.join(cls.configs) or 'the defaults'}")
         return cls(**cls.configs[name] | changes)
 
+    @classmethod
+    def adapt(cls, data)->dict:
+        "The hyper-parameters that a dataset dictates: size, classes, attributes..."
+        return {}
+
+    @classmethod
+    def for_data(cls, data, config:str|None=None, **changes)->System:
+        "The system that fits a dataset: a published configuration (or the defaults), adapted to the data, then changed."
+        changes = cls.adapt(data) | changes
+        return cls.published(config, **changes) if config else cls(**changes)
+
     def begin(self, batch:Batch)->Batch:
         "Called once a step before the updates: adds what they share (z, permuted masks...), unless it is there already."
         return batch
@@ -96,6 +107,10 @@ class System(nn.Module):
     def from_pretrained(cls, name:str|Path, device="cpu")->System:
         "Rebuild from a folder, a packaged name or a hub id; see `load_system`."
         return load_system(name, device, cls)
+
+    def figures(self, batch:Batch, colors:Tensor|None=None)->dict: # name -> Picture
+        "The pictures that the paper's readers expect, made for the conditions of one batch."
+        return {}
 
     @property
     def networks(self)->dict[str, nn.Module]: return dict(self.named_children())
