@@ -77,6 +77,7 @@ def lr_factor(
     "What the learning rates are multiplied by at `step`."
     if decay is None: return 1.
     start, end = decay
+    if not 0 <= start < end: raise ValueError(f"decay={decay} must be two rising steps: (start, end at which the rate is 0)")
     return min(1., max(0., (end - step)/(end - start)))
 
 # %% ../../nbs/trainers/02_trainer.ipynb #6081f8dd
@@ -152,20 +153,27 @@ class Trainer:
         keep:int=3, # checkpoints that stay
         resume:bool|str|Path=True, # go on from the newest checkpoint in `out`, or from the checkpoint named
         progress:str|None="auto", # "auto", "notebook", "terminal" or None
-        on_sample=None, # called as on_sample(trainer, images) at every sample grid
+        on_sample=None, # called as on_sample(trainer, images) at every sample grid, in the first process
     ):
         self.system, self.batch, self.seed, self.accumulate, self.decay, self.workers = system, batch, seed, accumulate, decay, workers
         self.save_every, self.sample_every, self.log_every, self.keep, self.on_sample = save_every, sample_every, log_every, keep, on_sample
         self.out = None if out is None else Path(out)
+        if min(log_every, keep) < 1: raise ValueError(f"log_every={log_every} and keep={keep} must be at least 1")
+        lr_factor(0, decay)   # complains now if `decay` makes no sense
         self.step, self.history = 0, []     # finished steps; rows {"step": n, "update/term": mean since the row before}
         self._pending, self._recent = [], []   # loss values still on the device; on the host, waiting for their row
         self._place(device, precision, channels_last)
         self.feed = Feed(data, batch, seed, accumulate, self.rank, self.world)
         self.optimisers = make_optimisers(system)
-        self.averages = None if ema is None else Averages({n: system.networks[n] for n in system.ema}, ema)
+        self.averages = None if ema is None else Averages({n: net for n, net in system.networks.items() if n in system.ema}, ema)
         self._compile(compile)
         self.reporter = reporter(progress if self.rank == 0 else None, self.out if self.rank == 0 else None)
         self._resume(resume)
+
+    @cached_property
+    def sample_batch(self)->Batch:
+        "What sample grids are painted for: the first eight samples, unless another batch is assigned."
+        with seeded(step_seed(self.seed)): return self.to_device(self.feed.fetch(torch.arange(min(8, len(self.feed.data)))))
 
     def __repr__(self):
         return f"Trainer({self.system.name or type(self.system).__name__}: step {self.step}, batch {self.batch}, {self.world} x {self.device.type}, {self.precision})"
@@ -341,12 +349,7 @@ def sample(self:Trainer)->Tensor: # (B, 3, H, W) in [-1, 1]
     "Pictures for `sample_batch` with averaged weights; the caller's random state stays as it is."
     with seeded(step_seed(self.seed)), self.averaged(), self.autocast(): return self.system.sample(self.sample_batch).float()
 
-# %% ../../nbs/trainers/02_trainer.ipynb #7c597b09
-def _first_samples(self:Trainer)->Batch:
-    "The fixed batch that sample grids are painted for: the first eight samples; assign another one to change it."
-    with seeded(step_seed(self.seed)): return self.to_device(self.feed.fetch(torch.arange(min(8, len(self.feed.data)))))
-Trainer.sample_batch = cached_property(_first_samples); Trainer.sample_batch.__set_name__(Trainer, "sample_batch")
-
+# %% ../../nbs/trainers/02_trainer.ipynb #7ef4d401
 @patch
 def _show(self:Trainer):
     "Paint the grid and hand it to the reporter: conditions above, pictures below."
@@ -392,11 +395,18 @@ def save(self:Trainer)->Path|None:
     PartialState().wait_for_everyone()
     return path
 
-# %% ../../nbs/trainers/02_trainer.ipynb #968f1779
+# %% ../../nbs/trainers/02_trainer.ipynb #a6090c41
+@patch
+def _check_storable(self:Trainer):
+    "A hyper-parameter that JSON cannot hold is an error now, not after an hour at the first checkpoint."
+    for name, value in self.system.hyper.items() if self.out else ():
+        try: json.dumps(value)
+        except TypeError: raise TypeError(f"the hyper-parameter {name}={value!r} cannot be stored: use numbers, strings, lists or dicts, or train without out") from None
+
 @patch
 def _resume(self:Trainer, resume:bool|str|Path):
     "Find the checkpoint to go on from, if any."
-    self._identity()   # a hyper-parameter that JSON cannot hold is an error now, not after hours
+    self._check_storable()
     used = self.out is not None and any((self.out/n).exists() for n in ("checkpoints", "history.jsonl", "samples"))
     if resume is True:
         if used and self.rank == 0: tidy(self.out/"checkpoints", self.keep)
@@ -489,7 +499,7 @@ def fit(self:Trainer,
 @patch
 def _loop(self:Trainer, steps:int, caught:list):
     "Steps, with what is due after each."
-    paints = self.sample_every and type(self.system).sample is not System.sample
+    paints = self.rank == 0 and self.sample_every and type(self.system).sample is not System.sample
     micros = self._batches(self.step*self.accumulate, steps*self.accumulate)
     while self.step < steps and not caught:
         self._step([next(micros) for _ in range(self.accumulate)])

@@ -1,0 +1,106 @@
+"""A run is killed at any moment, saving included, and goes on to the same end, bit for bit."""
+import multiprocessing, os, random, signal, time
+import pytest, torch
+from scgan_nb.trainers.checkpoint import checkpoints, latest, load_checkpoint
+from tests.blobs import make
+
+STEPS = 25
+HEAVY = dict(width=512, save_every=1, keep=2)      # 1.5 MB of checkpoint after every step: most of the time is spent writing
+processes = multiprocessing.get_context("forkserver")  # the server imports torch once; children start in a moment, without threads
+processes.set_forkserver_preload(["tests.blobs", "torch._dynamo"])  # Adam imports the second
+
+
+def train(out, die_at=None):
+    "Train to the end; with `die_at`, the process kills itself before that call to the system."
+    torch.set_num_threads(1)
+    if die_at is not None: mine_the_system(die_at)
+    make(out, **HEAVY).fit(STEPS)
+
+
+def mine_the_system(die_at):
+    "Kill the process when it has made `die_at` calls that sync, rename, make or remove something on the disk."
+    calls = 0
+    def mined(call):
+        def f(*args, **kw):
+            nonlocal calls
+            calls += 1
+            if calls > die_at: os.kill(os.getpid(), signal.SIGKILL)
+            return call(*args, **kw)
+        return f
+    for module, name in [(os, "fsync"), (os, "rename"), (os, "rmdir"), (os, "unlink"), (os, "mkdir")]: setattr(module, name, mined(getattr(module, name)))
+
+
+def start(*args):
+    child = processes.Process(target=train, args=args)
+    child.start()
+    return child
+
+
+def finish(child):
+    child.join(60)
+    assert child.exitcode == 0
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole")
+    finish(start(out))
+    return load_checkpoint(latest(out/"checkpoints"))
+
+
+def assert_whole(out, step_before):
+    "There is a whole checkpoint, it loads, and it is not older than the one before."
+    path = latest(out/"checkpoints")
+    if path is None:
+        assert step_before == 0, f"the checkpoint of step {step_before} is lost"
+        return 0
+    groups, state = load_checkpoint(path)
+    assert state["step"] >= step_before and all(v.isfinite().all() for g in groups.values() for v in g.values())
+    return state["step"]
+
+
+def assert_equal_runs(out, uninterrupted):
+    groups, state = load_checkpoint(latest(out/"checkpoints"))
+    assert state == uninterrupted[1] and state["step"] == STEPS
+    for name, tensors in uninterrupted[0].items():
+        assert tensors.keys() == groups[name].keys()
+        for k, v in tensors.items(): assert torch.equal(v, groups[name][k]), k
+
+
+def test_killed_at_ten_random_moments(uninterrupted, tmp_path):
+    rng, step, in_write = random.Random(0), 0, 0
+    for i in range(10):
+        child = start(tmp_path)
+        deadline = time.monotonic() + 30
+        while not list(tmp_path.glob("checkpoints/.step_*.part")) and child.is_alive() and time.monotonic() < deadline: time.sleep(.001)
+        time.sleep(rng.uniform(0, .03 if i % 2 else .15))     # odd: while the first checkpoint of this process is written
+        assert child.is_alive(), "the run ended before it could be killed: make it longer"
+        child.kill(); child.join()
+        in_write += bool(list(tmp_path.glob("checkpoints/.step_*.part")))
+        step = assert_whole(tmp_path, step)
+    assert in_write >= 2, "no kill fell into the writing of a checkpoint"
+    finish(start(tmp_path))
+    assert_equal_runs(tmp_path, uninterrupted)
+    assert not list(tmp_path.glob("checkpoints/.step_*.part")) and len(checkpoints(tmp_path/"checkpoints")) == 2
+
+
+def test_killed_at_every_stage_of_saving(uninterrupted, tmp_path):
+    step = died = 0
+    for die_at in range(0, 30, 2):                              # more calls than the first three checkpoints make
+        child = start(tmp_path, die_at)
+        child.join(60)
+        died += child.exitcode == -signal.SIGKILL
+        step = assert_whole(tmp_path, step)
+    assert died >= 12
+    finish(start(tmp_path))
+    assert_equal_runs(tmp_path, uninterrupted)
+
+
+def test_terminated_politely(uninterrupted, tmp_path):
+    child = start(tmp_path)
+    while not list(tmp_path.glob("checkpoints/step_*")) and child.is_alive(): time.sleep(.002)
+    os.kill(child.pid, signal.SIGTERM); child.join(60)
+    assert child.exitcode == -signal.SIGTERM
+    assert 0 < assert_whole(tmp_path, 0) < STEPS and not list(tmp_path.glob("checkpoints/.step_*.part"))
+    finish(start(tmp_path))
+    assert_equal_runs(tmp_path, uninterrupted)
