@@ -16,14 +16,14 @@ def wasserstein_critic(
     fake:torch.Tensor,  # (B,...) scores of painted pictures
 ) -> dict:  # terms "real" and "fake"; their sum is the critic's loss, its negative the estimated distance
     "The critic wants high scores for real pictures and low ones for painted ones."
-    return {"real": -real.mean(), "fake": fake.mean()}
+    return {"real": -real.float().mean(), "fake": fake.float().mean()}
 
 # %% ../../nbs/losses/00_adversarial.ipynb #7eee09ee
 def wasserstein_generator(
     fake:torch.Tensor,  # (B,...) scores of painted pictures, with a graph back to the generator
 ) -> torch.Tensor:  # scalar
     "The generator wants high scores for what it painted."
-    return -fake.mean()
+    return -fake.float().mean()
 
 # %% ../../nbs/losses/00_adversarial.ipynb #e2b06bac
 def between(

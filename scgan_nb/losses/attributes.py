@@ -17,6 +17,7 @@ def attribute_loss(
 ) -> torch.Tensor:  # scalar
     "Cross-entropy between a classifier's logits and attributes: summed over attributes, mean over the batch."
     if logits.shape != c.shape: raise ValueError(f"logits and attributes must have one shape (B,A), got {tuple(logits.shape)} and {tuple(c.shape)}")
+    logits = logits.float()
     c = c.to(logits)
     if attrs == "multi": return F.binary_cross_entropy_with_logits(logits, c, reduction="sum") / len(logits)
     if attrs == "exclusive": return F.cross_entropy(logits, c)

@@ -23,4 +23,4 @@ def segmentation_loss(
     if check and (bad := labelled & ((s < 0) | (s >= n))).any():
         raise ValueError(f"mask ids must be 0..{n - 1} or {ignore} (ignore), got {s[bad].unique().tolist()[:5]}: "
                          "check the data set's classes against the number of classes (s_dim) of the network")
-    return F.cross_entropy(logits, s, ignore_index=ignore, reduction="sum") / labelled.sum().clamp(min=1)
+    return F.cross_entropy(logits.float(), s, ignore_index=ignore, reduction="sum") / labelled.sum().clamp(min=1)
