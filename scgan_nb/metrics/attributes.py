@@ -20,6 +20,7 @@ class AttributeAccuracy(Metric):
         classifier:nn.Module, # (B,3,H,W) in [-1, 1] -> logits (B,m), with `attr_names`; or an extractor with `logits`
         names:list[str], # of the A attributes asked for; all known to the classifier
         name:str|None=None, # of the classifier in the result; None: its attribute `name`
+        columns:list[int]|None=None, # where these attributes stand in `attrs`; None: `attrs` holds exactly these
     ):
         super().__init__()
         name = name or getattr(classifier, "name", None)
@@ -27,20 +28,21 @@ class AttributeAccuracy(Metric):
         unknown = [n for n in names if n not in classifier.attr_names]
         if unknown or not names: raise KeyError(f"{name} cannot judge {unknown or 'no attribute at all'}: it knows {', '.join(classifier.attr_names)}")
         self.classifier, self.names, self.name = classifier, list(names), f"attribute_accuracy[{name}]"
-        self.columns = [classifier.attr_names.index(n) for n in names]
+        self.answers, self.columns = [classifier.attr_names.index(n) for n in names], columns
         self.add_state("right", torch.zeros(2, len(names), dtype=torch.long), dist_reduce_fx="sum")   # where c = 0, where c = 1
         self.add_state("asked", torch.zeros(2, len(names), dtype=torch.long), dist_reduce_fx="sum")
 
     @torch.no_grad()
     def update(self,
         images:Tensor, # (B,3,H,W) uint8, or float in [-1, 1]
-        attrs:Tensor, # (B,A) in {0,1}, in the order of `names`
+        attrs:Tensor, # (B,A) in {0,1}, in the order of `names`, or with more columns, if `columns` tells which
     ):
         "Add generated pictures and the attributes that were asked for."
+        if self.columns is not None: attrs = attrs[:, self.columns]
         if attrs.shape != (len(images), len(self.names)): raise ValueError(f"attributes of shape {tuple(attrs.shape)} for {len(images)} pictures and {len(self.names)} names: one row a picture, one column a name")
         logits = getattr(self.classifier, "logits", self.classifier)(check_pictures(images))
         wanted = attrs > 0.5
-        hit = (logits[:, self.columns] > 0) == wanted
+        hit = (logits[:, self.answers] > 0) == wanted
         for value in (0, 1):
             self.right[value] += (hit & (wanted == value)).sum(0); self.asked[value] += (wanted == value).sum(0)
 
