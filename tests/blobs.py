@@ -68,10 +68,10 @@ class Spots(Dataset):
         return Batch(image=image, **z)
 
 
-def make(out=None, width=8, norm=True, noise=.1, data=None, **kw):
-    "A trainer of blobs with the start weights of seed 0."
+def make(out=None, width=8, norm=True, noise=.1, data=None, init=0, **kw):
+    "A trainer of blobs whose start weights are drawn with seed `init`."
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        torch.manual_seed(init)
         system = Blobs(width, norm, noise)
     options = dict(batch=12, save_every=0, sample_every=0, log_every=4, ema=.99, device="cpu", progress=None) | kw
     return Trainer(system, data if data is not None else Spots(), out=out, **options)

@@ -182,10 +182,10 @@ class Trainer:
 @patch
 def _place(self:Trainer, device, precision:str|None, channels_last:bool):
     "Choose process, device and precision; bring the system there, equal on all processes."
-    cpu = str(device) == "cpu" or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
-    state = PartialState(cpu=cpu)
+    wanted = best_device(None if device is None else str(device))
+    state = PartialState(cpu=wanted.type == "cpu" or os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true")
     self.rank, self.world = state.process_index, state.num_processes
-    self.device = state.device if device is None else best_device(str(device))
+    self.device = wanted if self.world == 1 or wanted.type == "cpu" else state.device
     self.precision = precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     kinds = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     if self.precision not in kinds: raise ValueError(f"precision={self.precision!r} is unknown: choose {', '.join(kinds)}")
