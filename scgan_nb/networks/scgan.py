@@ -113,7 +113,7 @@ class Generator(nn.Module, PyTorchModelHubMixin):
 class Discriminator(nn.Module, PyTorchModelHubMixin):
     "D(x): critic scores of patches and logits of the attributes."
     def __init__(self,
-        c_dim:int=5,  # number of attributes
+        c_dim:int=5,  # number of attributes; 0: no classifier
         size=128,  # picture size, an int or (height, width); multiples of 2**repeat_num
         width:int=64,  # channels after the first halving; each further one doubles them
         repeat_num:int=6,  # number of halvings
@@ -124,7 +124,7 @@ class Discriminator(nn.Module, PyTorchModelHubMixin):
         channels = [3] + [width * 2**i for i in range(repeat_num)]
         self.trunk = nn.Sequential(*[nn.Conv2d(i, o, 4, stride=2, padding=1) for i, o in pairwise(channels)])
         self.critic = nn.Conv2d(channels[-1], 1, 3, padding=1, bias=False)
-        self.classifier = nn.Conv2d(channels[-1], c_dim, tuple(n // multiple for n in self.size), bias=False)
+        self.classifier = nn.Conv2d(channels[-1], c_dim, tuple(n // multiple for n in self.size), bias=False) if c_dim else None
 
     def forward(self,
         x:torch.Tensor,  # (B,3,H,W) in [-1,1]
@@ -133,7 +133,8 @@ class Discriminator(nn.Module, PyTorchModelHubMixin):
         if tuple(x.shape[-2:]) != self.size:
             raise ValueError(f"this discriminator was built for size={self.size}, got pictures of {tuple(x.shape[-2:])}: resize them or build Discriminator(size=...) anew")
         for conv in self.trunk: x = F.leaky_relu(conv(x), 0.01)
-        return self.critic(x)[:, 0], self.classifier(x)[:, :, 0, 0]
+        cls = self.classifier(x)[:, :, 0, 0] if self.classifier else x.new_zeros(len(x), 0)
+        return self.critic(x)[:, 0], cls
 
 # %% ../../nbs/networks/01_scgan.ipynb #59474741
 class Segmentor(nn.Module, PyTorchModelHubMixin):
