@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['PICTURE_ENDINGS', 'Frame', 'resize_ids', 'fit_ids', 'read_picture', 'read_ids', 'natural', 'list_files', 'Item',
-           'stems', 'pair_files', 'FileDataset', 'in_threads', 'proportion_faults', 'id_faults', 'CachedDataset']
+           'stems', 'pair_files', 'choose_attributes', 'FileDataset', 'in_threads', 'proportion_faults', 'id_faults',
+           'CachedDataset']
 
 # %% ../../nbs/datasets/04_files.ipynb #9e8ef318
 import json
@@ -182,6 +183,18 @@ def pair_files(
     maps, more = stems(list_files(masks, (".png",), recursive), masks)
     more += [Fault(p, f"no picture of this name in {images}", "add the picture, or remove the mask") for s, p in maps.items() if s not in pictures]
     return [Item(s, p, maps.get(s, os.path.join(masks, s + ".png"))) for s, p in pictures.items()], faults + more
+
+# %% ../../nbs/datasets/04_files.ipynb #bb899a64
+def choose_attributes(
+    path: str | Path,               # where the header was read
+    header: list[str],              # the names that are there
+    wanted: Iterable[str] | str,    # names, or "all"
+) -> list[int]:                     # columns, ascending
+    "Columns of the wanted attributes, in file order"
+    wanted = header if wanted == "all" else [wanted] if isinstance(wanted, str) else list(wanted)
+    if missing := [w for w in wanted if w not in header]:
+        raise DataError([Fault(str(path), f"no attribute {w!r} in the header", f"choose from {', '.join(header)}") for w in missing], "attributes")
+    return [j for j, name in enumerate(header) if name in wanted]
 
 # %% ../../nbs/datasets/04_files.ipynb #1831b27e
 class FileDataset(ImageDataset):
