@@ -22,7 +22,7 @@ from .checkpoint import check_fits, latest, load_checkpoint, save_checkpoint, ti
 from .progress import reporter
 
 # %% auto #0
-__all__ = ['sample_order', 'Feed', 'lr_factor', 'make_optimisers', 'Averages', 'NonFiniteLoss', 'Trainer']
+__all__ = ['sample_order', 'Feed', 'lr_factor', 'make_optimisers', 'Averages', 'NonFiniteLoss', 'Trainer', 'seed_draws']
 
 # %% ../../nbs/trainers/02_trainer.ipynb #c3beb638
 @lru_cache(maxsize=4)
@@ -62,7 +62,7 @@ class Feed(Dataset):
         return sample_order(step*self.batch + (self.rank*self.accumulate + micro)*self.size, self.size, len(self.data), self.seed)
 
     def __getitem__(self, k:int)->Batch:
-        torch.manual_seed(step_seed(self.seed, k, self.rank, 0))
+        torch.default_generator.manual_seed(step_seed(self.seed, k, self.rank, 0))
         return self.fetch(self.indices(k))
 
     def fetch(self, indices:Tensor)->Batch:
@@ -229,11 +229,27 @@ def _batches(self:Trainer, start:int, stop:int):
                             pin_memory=self.device.type == "cuda", worker_init_fn=_ignore_interrupt)
     for batch in source: yield self.to_device(batch)
 
+# %% ../../nbs/trainers/02_trainer.ipynb #6d66d09b
+def seed_draws(
+    seed:int, # any 64 bits
+    device:torch.device, # where random tensors are made
+):
+    "Seed the generators of the CPU and of `device`; `torch.manual_seed` also looks for backends that are not there."
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device): torch.cuda.manual_seed(seed)
+    elif device.type == "mps": torch.mps.manual_seed(seed)
+
 # %% ../../nbs/trainers/02_trainer.ipynb #ddbe0caa
 @patch
 def _seed(self:Trainer, micro:int, use:int):
     "Seed torch for one use of random numbers: 1 is `begin`, from 2 on the updates."
-    torch.manual_seed(step_seed(self.seed, self.step*self.accumulate + micro, self.rank, use))
+    seed_draws(step_seed(self.seed, self.step*self.accumulate + micro, self.rank, use), self.device)
+
+@patch
+def _moves(self:Trainer, name:str)->int:
+    "How often the network `name` has moved before this step, as a function of the step."
+    return max((self.step - u.start)//u.every for u in self.system.updates if name in u.trains and u.start <= self.step)
 
 @patch
 def _step(self:Trainer, micros:list[Batch]):
@@ -244,9 +260,7 @@ def _step(self:Trainer, micros:list[Batch]):
     moved = set()
     for i, update in enumerate(self.system.updates):
         if update.due(self.step): self._update(i, update, micros); moved |= set(update.trains)
-    if self.averages is not None:
-        for name in moved & set(self.averages.networks):
-            self.averages.update(name, self.step//min(u.every for u in self.system.updates if name in u.trains))
+    for name in moved & set(self.averages.networks if self.averages else ()): self.averages.update(name, self._moves(name))
     self._same_everywhere([b for n in sorted(moved) for b in self.system.networks[n].buffers()])
     self.step += 1
 
