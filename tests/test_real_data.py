@@ -1,0 +1,133 @@
+"Data sets on real files: the CelebAMask-HQ pair and COCO-Stuff pictures of the reference folder, whole and damaged."
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from scgan_nb.core.batch import check_batch
+from scgan_nb.datasets.base import DataError, crop, hflip
+from scgan_nb.datasets.celeba import CelebAMaskHQ
+from scgan_nb.datasets.files import FileDataset, Item, pair_files
+from scgan_nb.datasets.folder import FolderDataset
+from scgan_nb.datasets.labels import CELEBAMASK19, CELEBAMASK19_TO_LANDMARK7, LabelSet, apply_table, label_table
+
+
+@pytest.fixture(scope="module")
+def celeba(shared):
+    folder = shared/"real"/"celebamask_hq"
+    if not folder.is_dir(): pytest.skip(f"no real faces: {folder} does not exist")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def coco(shared):
+    folder = shared/"real"/"coco_stuff"
+    if not folder.is_dir(): pytest.skip(f"no real scenes: {folder} does not exist")
+    return folder
+
+
+@pytest.fixture
+def broken(celeba, tmp_path):
+    "A copy of the pair, three times over, to be damaged"
+    for k in range(3):
+        for i in range(2):
+            for ending in ("jpg", "png"): shutil.copy(celeba/f"{i}.{ending}", tmp_path/f"{2 * k + i}.{ending}")
+    return tmp_path
+
+
+def test_the_pair_is_sound_and_complete(celeba):
+    data = CelebAMaskHQ(celeba, size=128, split="all").check(progress=False)
+    assert len(data) == 2 and data.attr_names == []
+    batch = check_batch(data.batch([0, 1]), n_classes=19)
+    assert batch["image"].shape == (2, 3, 128, 128) and batch["mask"].shape == (2, 128, 128)
+    assert "data:image/png" in data._repr_html_()
+
+
+def test_left_is_the_persons_left(celeba):
+    for sample in CelebAMaskHQ(celeba, size=256, split="all"):
+        x = {name: (sample["mask"] == CELEBAMASK19.id(name)).nonzero()[:, 1].float().mean() for name in ("l_eye", "r_eye", "l_brow", "r_brow")}
+        assert x["l_eye"] > 128 > x["r_eye"] and x["l_brow"] > 128 > x["r_brow"]
+
+
+def test_no_class_appears_that_the_file_does_not_hold(celeba):
+    for size in (33, 64, 128, 500):
+        for i, sample in enumerate(CelebAMaskHQ(celeba, size=size, split="all")):
+            assert set(sample["mask"].unique().tolist()) <= set(np.unique(np.asarray(Image.open(celeba/f"{i}.png"))).tolist())
+
+
+def test_mask_lies_on_the_picture(celeba):
+    "Skin is a smooth colour: its spread grows if the mask is moved or mirrored against the picture."
+    for sample in CelebAMaskHQ(celeba, size=128, split="all"):
+        eye = (sample["mask"] == 4) | (sample["mask"] == 5)
+        dark = lambda m: sample["image"].mean(0)[m].mean()
+        assert dark(eye) < dark(sample["mask"] == 1) - 0.2                        # eyes are darker than the skin around them
+        assert dark(eye) < dark(eye.roll(14, 0)) - 0.2                            # and what lies 14 pixels below is skin
+
+
+def test_reduction_and_cache_give_the_same_samples(celeba, tmp_path):
+    fine, coarse = (CelebAMaskHQ(celeba, size=96, split="all", labels=name) for name in ("celebamask19", "landmark7"))
+    fast = coarse.cached(tmp_path, progress=False)
+    for i in range(2):
+        assert torch.equal(coarse[i]["mask"], apply_table(fine[i]["mask"], CELEBAMASK19_TO_LANDMARK7))
+        assert all(torch.equal(fast[i][k], coarse[i][k]) for k in coarse[i])
+    assert coarse[0]["mask"].unique().tolist() == [0, 1, 2, 3, 4, 5]              # a shut mouth
+
+
+def test_fast_decoding_does_not_show(celeba):
+    "JPEG decoding at a fraction of the size against decoding in full."
+    for i, sample in enumerate(CelebAMaskHQ(celeba, size=128, split="all")):
+        full = np.asarray(Image.open(celeba/f"{i}.jpg").resize((128, 128), Image.BILINEAR)).transpose(2, 0, 1)
+        assert (sample["image"] * 127.5 + 127.5 - torch.tensor(full).float()).abs().mean() < 2.5
+
+
+def test_check_names_every_fault_with_its_file(broken):
+    (broken/"0.png").unlink()
+    wrong = np.array(Image.open(broken/"1.png")); wrong[:9, :9] = 19
+    Image.fromarray(wrong).save(broken/"1.png")
+    Image.open(broken/"2.png").crop((0, 0, 512, 400)).save(broken/"2.png")
+    data = (broken/"3.jpg").read_bytes(); (broken/"3.jpg").write_bytes(data[:len(data) // 2])
+    (broken/"4.jpg").unlink()
+    with pytest.raises(DataError) as e: CelebAMaskHQ(broken, split="all").check(progress=False)
+    found = {f.file.rsplit("/", 1)[-1]: f for f in e.value.faults}
+    assert set(found) == {"0.png", "1.png", "2.png", "3.jpg", "4.png"}
+    for name, words in {"0.png": "no such file", "1.png": "unknown class id 19 (81 pixels)", "2.png": "512 x 400 pixels, but its picture has 1024 x 1024",
+                        "3.jpg": "truncated", "4.png": "no picture"}.items():
+        assert words in found[name].problem and found[name].fix and name in str(e.value)
+    with pytest.raises(DataError, match="3.jpg"): CelebAMaskHQ(broken, split="all").batch([3, 4])      # nor does reading pass over it
+
+
+def test_folder_dataset_reads_the_same_files(celeba):
+    own = FolderDataset(celeba, celeba, size=64, classes=CELEBAMASK19)
+    assert {f.problem for f in own.faults} == {f"the same name as {i}.jpg" for i in range(2)}          # pictures and masks in one folder: say so
+    hq = CelebAMaskHQ(celeba, size=64, split="all")
+    assert all(torch.equal(own[i]["mask"], hq[i]["mask"]) for i in range(2))
+
+
+class Scenes(FileDataset):
+    "COCO-Stuff in the folders of SPADE's family, with 182 classes, unlabelled pixels as one more, and instances"
+    def __init__(self, root, size, **kw):
+        labels = LabelSet("coco", tuple(f"class {i}" for i in range(183)), tuple((i, i, i) for i in range(183)))
+        pairs, faults = pair_files(root/"train_img", root/"train_label")
+        items = [Item(i.name, i.image, i.mask, str(root/"train_inst"/f"{i.name}.png")) for i in pairs]
+        super().__init__(items, labels, size=size, table=label_table({i: i for i in range(182)} | {255: 182}), faults=faults, fit="stretch", resample="bicubic", **kw)
+
+
+def test_scenes_fit_the_base_class(coco):
+    data = Scenes(coco, 286).check(progress=False)
+    batch = check_batch(data.batch(range(4)), n_classes=183)
+    assert batch["image"].shape == (4, 3, 286, 286) and batch["instance"].dtype == torch.int64
+    assert (batch["mask"] == 182).any() and not (batch["mask"] == 255).any()
+    small = crop(hflip(batch, data.swaps), torch.tensor([0, 10, 20, 30]), torch.tensor([30, 20, 10, 0]), 256, 256)
+    assert small["image"].shape[-2:] == small["mask"].shape[-2:] == small["instance"].shape[-2:] == (256, 256)
+    assert torch.equal(small["mask"][1], batch["mask"][1].flip(-1)[10:266, 20:276])
+    wide = Scenes(coco, (256, 512))[3]
+    assert wide["image"].shape == (3, 256, 512) and wide["mask"].shape == (256, 512)
+
+
+def test_unlabelled_pixels_may_be_ignored_instead(coco):
+    items, _ = pair_files(coco/"train_img", coco/"train_label")
+    labels = LabelSet("coco", tuple(f"class {i}" for i in range(182)), tuple((i, i, i) for i in range(182)))
+    mask = FileDataset(items, labels, size=128).check(progress=False).batch(range(len(items)))["mask"]
+    assert (mask == 255).any() and set(mask.unique().tolist()) <= {*range(182), 255}
