@@ -1,10 +1,10 @@
 """How the fixtures of scgan are run."""
 import torch
 
-from scgan_nb.losses.adversarial import gradient_penalty, wasserstein_critic, wasserstein_generator
-from scgan_nb.losses.attributes import attribute_loss
-from scgan_nb.losses.segmentation import segmentation_loss
+from scgan_nb.core.batch import Batch
+from scgan_nb.core.system import training_only
 from scgan_nb.official import load_official
+from scgan_nb.trainers.scgan import SCGAN
 from tests.parity.adapter import Adapter
 
 
@@ -38,43 +38,35 @@ def segmentor(fixture, weights, inputs): return {"logits": load_official("scgan/
 
 @torch.enable_grad()
 def train_trajectory(fixture, weights, inputs):
-    "The official training loop: critic, then its penalty as a second Adam step, segmentor, and every n_repeat-th time the generator."
-    cfg, losses = fixture["config"], {}
+    "The official training loop is the table of updates of our system, driven by the draws of the fixture."
+    cfg = fixture["config"]
+    system = SCGAN.published("code", classes=cfg["s_dim"], attrs=cfg["c_dim"], size=cfg["size"], width=cfg["width"], z_dim=cfg["z_dim"], n_repeat=cfg["n_repeat"],
+                             lambda_cls=cfg["lambda_cls"], lambda_seg=cfg["lambda_seg"], lambda_gp=cfg["lambda_gp"], lr=[cfg["lr_g"], cfg["lr_d"], cfg["lr_s"]])
     part = lambda letter, name, **kw: load_official(f"scgan/{name}", {n[2:]: w for n, w in weights.items() if n.startswith(f"{letter}.")}, **kw).train()
-    G, D, S = part("G", "generator", c_dim=inputs["c0"].shape[1]), part("D", "discriminator"), part("S", "segmentor")
-    adam = {net: torch.optim.Adam(net.parameters(), cfg[lr], (cfg["beta1"], cfg["beta2"])) for net, lr in [(G, "lr_g"), (D, "lr_d"), (S, "lr_s")]}
-    note = lambda **terms: [losses.setdefault(name, []).append(value.detach()) for name, value in terms.items()]
+    system.generator, system.discriminator, system.segmentor = part("G", "generator", c_dim=cfg["c_dim"]), part("D", "discriminator"), part("S", "segmentor")
+    adam = {u.trains: torch.optim.Adam(system.networks[u.trains[0]].parameters(), u.lr, (cfg["beta1"], cfg["beta2"])) for u in system.updates}
+    weight = dict(cls=cfg["lambda_cls"], gp=cfg["lambda_gp"], seg=cfg["lambda_seg"])
+    letters = dict(discriminator="d", penalty="d", segmentor="s", generator="g")
+    names, losses = {"s_loss_seg": "s_loss_real", "g_loss_adv": "g_loss_fake"}, {}
 
-    def step(net, loss):
-        adam[net].zero_grad(); loss.backward(); adam[net].step()
-
-    before = G(inputs["z0"], inputs["c0"], inputs["s0"]).detach()
+    fake = lambda: system.generator(inputs["z0"], inputs["c0"], inputs["s0"]).detach()
+    before = fake()
     for i, order in enumerate(fixture["permutations"]):
-        x, s, c, z, alpha = (inputs[f"{letter}{i}"] for letter in ("x", "s", "c", "z", "alpha"))
-        fake_s = s[order]  # the attributes stay with their picture, the masks do not
+        batch = system.begin(Batch(image=inputs[f"x{i}"], mask=inputs[f"s{i}"].argmax(1), attrs=inputs[f"c{i}"], z=inputs[f"z{i}"],
+                                   order=torch.as_tensor(order), alpha=(inputs[f"alpha{i}"] + 1) / 2))
+        for update in system.updates:
+            if not update.due(i): continue
+            with training_only(system, update.trains):
+                terms = system(batch, update.name)
+                sum(terms.values()).backward()
+            adam[update.trains].step(); adam[update.trains].zero_grad()
+            for term, value in terms.items():
+                name, scale = f"{letters[update.name]}_loss_{term}", 1. if update.name == "segmentor" else weight.get(term, 1.)
+                losses.setdefault(names.get(name, name), []).append(value.detach() / scale)
 
-        src, cls = D(x)
-        fake = G(z, c, fake_s).detach()
-        critic, wrong = wasserstein_critic(src, D(fake)[0]), attribute_loss(cls, c)
-        step(D, critic["real"] + critic["fake"] + cfg["lambda_cls"] * wrong)
-        penalty = gradient_penalty(lambda x: D(x)[0], x, fake, alpha=(alpha + 1) / 2)
-        step(D, cfg["lambda_gp"] * penalty)
-        note(d_loss_real=critic["real"], d_loss_fake=critic["fake"], d_loss_cls=wrong, d_loss_gp=penalty)
-
-        seen = segmentation_loss(S(x), s.argmax(1))
-        step(S, cfg["lambda_seg"] * seen)
-        note(s_loss_real=seen)
-
-        if (i + 1) % cfg["n_repeat"] == 0:
-            fake = G(z, c, fake_s)
-            src, cls = D(fake)
-            adversarial, wrong, seen = wasserstein_generator(src), attribute_loss(cls, c), segmentation_loss(S(fake), fake_s.argmax(1))
-            step(G, adversarial + cfg["lambda_cls"] * wrong + cfg["lambda_seg"] * seen)
-            note(g_loss_fake=adversarial, g_loss_cls=wrong, g_loss_seg=seen)
-
-    src, cls = D(inputs["x0"])
-    return {**{name: torch.stack(values) for name, values in losses.items()}, "fake_before": before, "fake_after": G(inputs["z0"], inputs["c0"], inputs["s0"]),
-            "d_src_after": src, "d_cls_after": cls, "s_logits_after": S(inputs["x0"])}
+    src, cls = system.discriminator(inputs["x0"])
+    return {**{name: torch.stack(values) for name, values in losses.items()}, "fake_before": before, "fake_after": fake(),
+            "d_src_after": src, "d_cls_after": cls, "s_logits_after": system.segmentor(inputs["x0"])}
 
 
 ADAPTERS = {
