@@ -221,8 +221,12 @@ class FileDataset(ImageDataset):
     def __getitem__(self, i: int) -> Batch:
         item = self.items[i]
         x, full = self.read_image(item)
-        sample = Batch(image=to_pm1(x))
-        if self.labels: sample["mask"] = self._mask(item, full)
+        return self._sample(i, x, full, self.read_mask(item) if self.labels else None)
+
+    def _sample(self, i, x, full, ids):
+        "From what was read to the sample"
+        item, sample = self.items[i], Batch(image=to_pm1(x))
+        if ids is not None: sample["mask"] = self._mask(item, ids, full)
         if item.instance: sample["instance"] = torch.from_numpy(fit_ids(read_ids(item.instance), self.frame, full).astype(np.int64))
         return Batch(sample | self.extras(item, full) | {k: v[i] for k, v in self.columns.items()})
 
@@ -292,10 +296,9 @@ def id_faults(
 
 # %% ../../nbs/datasets/04_files.ipynb #fe0a12f5
 @patch
-def _mask(self: FileDataset, item, full):
+def _mask(self: FileDataset, item, ids, full):
     "Sample's mask (H, W) int64"
-    ids, file = self.read_mask(item), item.mask or item.image
-    small = fit_ids(ids, self.frame, full)
+    file, small = item.mask or item.image, fit_ids(ids, self.frame, full)
     faults = proportion_faults(file, ids.shape, full) + id_faults(file, small, self.table)
     if faults: raise DataError(faults, type(self).__name__)
     return self.table.to(torch.int64)[torch.from_numpy(small.astype(np.int64))]
@@ -304,8 +307,8 @@ def _mask(self: FileDataset, item, full):
 @patch
 def _inspect(self: FileDataset, i):
     "Faults of item i, and which of the 256 ids its mask holds"
-    item, faults, full, seen = self.items[i], [], None, np.zeros(256, bool)
-    try: full = self.read_image(item)[1]
+    item, faults, x, full, ids, seen = self.items[i], [], None, None, None, np.zeros(256, bool)
+    try: x, full = self.read_image(item)
     except DataError as e: faults += e.faults
     if self.labels:
         try:
@@ -314,7 +317,7 @@ def _inspect(self: FileDataset, i):
             faults += id_faults(file, ids, self.table) + (proportion_faults(file, ids.shape, full) if full else [])
         except DataError as e: faults += e.faults
     if not faults:
-        try: self[i]
+        try: self._sample(i, x, full, ids)
         except DataError as e: faults += e.faults
     return faults, seen
 
