@@ -78,11 +78,15 @@ class Faces(ImageDataset):
         seed:int = 0, # which world
         n:int = 100_000, # number of samples
         labels:str = 'celebamask19', # or 'landmark7'
+        attrs:list|None = None, # names and order of the attributes; None: all of ATTRIBUTES
         keys:tuple = (), # extras for each batch: 'landmarks', 'depth', 'normal', 'pose_angles'
         views:int = 1, # consecutive samples that show the same person
         device='cpu', # where `batch` draws
     ):
-        super().__init__(labels, ATTRIBUTES, size)
+        strange = [a for a in attrs or () if a not in ATTRIBUTES]
+        if strange: raise KeyError(f'Faces knows no attribute {strange[0]!r}; there are {", ".join(ATTRIBUTES)}')
+        super().__init__(labels, ATTRIBUTES if attrs is None else attrs, size)
+        self._columns = [ATTRIBUTES.index(a) for a in self.attr_names]
         self.table = None if self.labels == CELEBAMASK19 else table_between(CELEBAMASK19, self.labels)
         wrong = set(keys) - {'landmarks', 'depth', 'normal', 'pose_angles'}
         if wrong: raise ValueError(f"Faces knows no {sorted(wrong)}; keys may be 'landmarks', 'depth', 'normal', 'pose_angles'")
@@ -104,7 +108,7 @@ class Faces(ImageDataset):
     ) -> Batch: # image, mask, attrs, light and the extras
         "The pictures of params."
         out = draw_faces(params, self.size, relief=bool({'depth', 'normal'} & set(self.keys)))
-        b = Batch(image=out['image'], mask=out['mask'] if self.table is None else apply_table(out['mask'], self.table), attrs=face_attributes(params), light=lamp(params))
+        b = Batch(image=out['image'], mask=out['mask'] if self.table is None else apply_table(out['mask'], self.table), attrs=face_attributes(params)[:, self._columns], light=lamp(params))
         if 'landmarks' in self.keys: b['landmarks'] = face_landmarks(params, self.size)
         if 'pose_angles' in self.keys: b['pose_angles'] = torch.stack([params[k] for k in ('yaw', 'pitch', 'roll')], 1)
         return Batch(b | {k: out[k] for k in ('depth', 'normal') if k in self.keys})
