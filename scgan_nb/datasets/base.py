@@ -55,6 +55,8 @@ def _data_error(faults, text):
 # %% ../../nbs/datasets/00_base.ipynb #49f57e80
 class ImageDataset(Dataset):
     "Numbered samples; `ds[i]` is a `Batch` without batch axis, `ds.batch(indices)` one with it"
+    exclusive = False           # True: exactly one of the attributes holds (one-hot)
+
     def __init__(self,
         labels: str | LabelSet | None = None,   # classes of the masks; None: there are no masks
         attr_names: Iterable[str] = (),         # names of the entries of `attrs`

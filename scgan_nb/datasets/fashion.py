@@ -69,7 +69,7 @@ class FashionSynthesis(FileDataset):
         transpose: bool = True,                        # exchange the file's height and width
         **kw,                                          # `resample`, ... of `FileDataset`
     ):
-        root, self.transpose = Path(root), transpose
+        root, attrs, self.transpose = Path(root), tuple(attrs), transpose
         self.h5, self._open = root/"Img"/"G2.h5", None
         if unknown := [a for a in attrs if a not in FASHION_ATTRS]: raise ValueError(f"attrs={unknown}: choose from {', '.join(FASHION_ATTRS)}")
         n = self._count()
@@ -78,6 +78,7 @@ class FashionSynthesis(FileDataset):
         names = [f"{a.strip('_')}_{v}" for a in attrs for v in FASHION_ATTRS[a]]
         items = [Item(f"{i + 1:05}", f"{self.h5}[{i}]", f"{self.h5}[{i}]") for i in chosen]
         super().__init__(items, FASHION7, names, size, columns={"attrs": columns[chosen]} if names else {}, **kw)
+        self.exclusive = len(attrs) == 1        # one-hot: a cross-entropy suits it better than a BCE per column
 
 # %% ../../nbs/datasets/12_fashion.ipynb #5500d9ab
 def _split(path, split, n):

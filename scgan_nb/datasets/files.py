@@ -395,6 +395,7 @@ class CachedDataset(ImageDataset):
         like: ImageDataset,                 # the data set that was cached: labels, attributes, size
     ):
         super().__init__(like.labels, like.attr_names, like.size)
+        self.exclusive = like.exclusive
         self.folder, self.about = Path(folder), json.loads((Path(folder)/"about.json").read_text())
         self._arrays = None
 
