@@ -92,6 +92,7 @@ class ImageDataset(Dataset):
 # %% ../../nbs/datasets/00_base.ipynb #308af7d5
 @patch
 def check(self: ImageDataset,
+    progress: bool = True,            # show a bar, where it takes long enough
 ) -> ImageDataset:                    # itself
     "Raise a `DataError` if the samples break the conventions of a batch"
     name = type(self).__name__

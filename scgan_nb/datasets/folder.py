@@ -69,7 +69,7 @@ def read_csv(
 class FolderDataset(FileDataset):
     "Pictures of a folder with the masks and attributes that belong to them"
     def __init__(self,
-        images: str | Path,                                        # folder of pictures
+        images: str | Path,                                        # folder of pictures, or one that holds images/, masks/, attrs.csv
         masks: str | Path | None = None,                           # folder of PNGs of class ids
         attrs: str | Path | None = None,                           # CSV: file name, then a column per attribute
         size: int | tuple[int, int] = 128,                         # of the samples
@@ -78,6 +78,7 @@ class FolderDataset(FileDataset):
         recursive: bool = False,                                   # folders below, too
         **kw,                                                      # `crop`, `fit`, `table`, `threads`, ... of `FileDataset`
     ):
+        if masks is None and attrs is None: images, masks, attrs = _found(Path(images))
         items, faults = pair_files(images, masks, recursive)
         names, columns = [], {}
         if attrs is not None:
@@ -87,7 +88,12 @@ class FolderDataset(FileDataset):
             faults += [Fault(f"{attrs}: {f}", f"no picture of this name in {images}", "add the picture, or remove the line") for f in rows if _stem(f, known) not in known]
         super().__init__(items, labels_of(classes, masks) if masks is not None else None, names, size, columns=columns, faults=faults, **kw)
 
-# %% ../../nbs/datasets/11_folder.ipynb #33f94814
+# %% ../../nbs/datasets/11_folder.ipynb #a416e334
+def _found(root):
+    "Pictures, masks and table of a folder with the usual names; else the folder itself"
+    if not (root/"images").is_dir(): return root, None, None
+    return root/"images", *(p if p.exists() else None for p in (root/"masks", root/"attrs.csv"))
+
 def _stem(name, known): return name if name in known else os.path.splitext(name)[0]
 
 def _rows_of(items, rows, path):
