@@ -165,7 +165,7 @@ class Trainer:
         self._place(device, precision, channels_last)
         self.feed = Feed(data, batch, seed, accumulate, self.rank, self.world)
         self.optimisers = make_optimisers(system)
-        self.averages = None if ema is None else Averages({n: net for n, net in system.networks.items() if n in system.ema}, ema)
+        self.averages = None if ema is None else Averages(self._named(system.ema, "ema"), ema)
         self._compile(compile)
         self.reporter = reporter(progress if self.rank == 0 else None, self.out if self.rank == 0 else None)
         self._resume(resume)
@@ -201,13 +201,18 @@ def autocast(self:Trainer):
     "The context in which losses and samples are computed: mixed precision, or none."
     return torch.autocast(self.device.type, self.dtype, enabled=self.precision != "no")
 
-# %% ../../nbs/trainers/02_trainer.ipynb #835232a1
+# %% ../../nbs/trainers/02_trainer.ipynb #1af3eb4b
+@patch
+def _named(self:Trainer, names:tuple[str, ...], what:str)->dict[str, nn.Module]:
+    "Some of the system's networks; `what` asked for them."
+    for n in names:
+        if n not in self.system.networks: raise ValueError(f"{what} names {n!r}, but the networks are {', '.join(self.system.networks)}")
+    return {n: self.system.networks[n] for n in names}
+
 @patch
 def _compile(self:Trainer, which:bool|tuple[str, ...]):
     "Compile networks in place, so that their state dicts keep their names."
-    for name in self.system.networks if which is True else which or ():
-        if name not in self.system.networks: raise ValueError(f"compile names {name!r}, but the networks are {', '.join(self.system.networks)}")
-        self.system.networks[name].compile()
+    for net in self._named(self.system.networks if which is True else which or (), "compile").values(): net.compile()
 
 # %% ../../nbs/trainers/02_trainer.ipynb #3bec77ef
 def _ignore_interrupt(worker:int): signal.signal(signal.SIGINT, signal.SIG_IGN)
