@@ -7,11 +7,13 @@ import sys
 import time
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
 from scgan_nb.core.batch import stack
+from scgan_nb.datasets.base import DataError
 from scgan_nb.datasets.folder import FolderDataset
 
 
@@ -63,3 +65,10 @@ def test_worker_processes_read_the_same_samples(tmp_path):
 def test_check_shows_its_progress_in_a_terminal(tmp_path, capsys):
     draw(tmp_path).check()
     assert "100.00%" in capsys.readouterr().out
+
+
+def test_a_fault_in_a_worker_process_names_its_file(tmp_path):
+    data = draw(tmp_path)
+    (tmp_path/"masks"/"7.png").unlink()
+    with pytest.raises(DataError, match="7.png: no such file"):
+        list(DataLoader(data, batch_size=4, num_workers=1, collate_fn=stack, multiprocessing_context="fork"))

@@ -34,9 +34,10 @@ class Fault:
 class DataError(ValueError):
     "A data set cannot be used; lists the first 20 faults and counts them all"
     def __init__(self,
-        faults: Iterable[Fault],      # what was found
-        name: str = "data set",       # whose faults
+        faults: Iterable[Fault] | str,      # what was found; a text as it is (so do worker processes hand errors on)
+        name: str = "data set",             # whose faults
     ):
+        if isinstance(faults, str): self.faults = []; super().__init__(faults); return
         self.faults = list(faults)
         n, shown = len(self.faults), self.faults[:20]
         more = [f"... and {n - len(shown)} more, in all:"] * (n > len(shown))
