@@ -34,13 +34,15 @@ class FacesClassifier(nn.Module, PyTorchModelHubMixin):
     "Attribute logits of a face: (B,3,H,W) in [-1,1] -> (B,A)."
     def __init__(self,
         attr_names:list[str],  # names of the A attributes, in the order of the logits
-        size:int=64,  # pictures are brought to this side first
-        width:int=16,  # channels of the first stage; features have 8 times as many
+        size:int=64,  # pictures are brought to this side first; a multiple of 16
+        width:int=32,  # channels of the first stage; features have 4 times as many
     ):
         super().__init__()
-        self.attr_names, self.size, self.dim = list(attr_names), size, 8 * width
-        plan = [(3, 1, 1), (1, 2, 2), (2, 4, 2), (4, 8, 2), (8, 8, 1), (8, 8, 1)]  # channels in and out in widths, stride
-        self.stages = nn.ModuleList(stage(3 if i == 0 else a * width, b * width, s) for i, (a, b, s) in enumerate(plan))
+        if size % 16: raise ValueError(f"size={size}: the classifier halves four times, choose a multiple of 16")
+        self.attr_names, self.size, self.dim = list(attr_names), size, 4 * width
+        w = [3, width, 2 * width, 3 * width, 3 * width]
+        self.stages = nn.ModuleList(stage(a, b, stride=2) for a, b in zip(w, w[1:]))
+        self.embed = nn.Linear(w[-1] * (size // 16)**2, self.dim)
         self.head = nn.Linear(self.dim, len(self.attr_names))
 
     def maps(self, x):
@@ -50,8 +52,8 @@ class FacesClassifier(nn.Module, PyTorchModelHubMixin):
         return out
 
     def features(self, x):
-        "(B,8*width): the last map, averaged over positions."
-        return self.maps(x)[-1].mean((2, 3))
+        "(B,4*width), not negative: all positions of the last map, read by one linear layer."
+        return F.relu(self.embed(self.maps(x)[-1].flatten(1)))
 
     def forward(self, x): return self.head(self.features(x))
 
@@ -61,25 +63,25 @@ class FacesSegmentor(nn.Module, PyTorchModelHubMixin):
     def __init__(self,
         classes:list[str],  # names of the n classes, in the order of the ids
         size:int=64,  # pictures are brought to this side first; a multiple of 16
-        width:int=16,  # channels at full resolution
+        width:int=32,  # channels at half the size; deeper maps have 2 and 3 times as many
     ):
         super().__init__()
         if size % 16: raise ValueError(f"size={size}: the segmentor halves four times, choose a multiple of 16")
         self.classes, self.size = list(classes), size
-        w = [width * k for k in (1, 2, 4, 6, 8)]
-        self.enter = nn.Sequential(stage(3, w[0]), stage(w[0], w[0]))
+        w = [width * k for k in (1, 2, 3, 3)]
+        self.enter = stage(12, w[0])
         self.down = nn.ModuleList(nn.Sequential(stage(a, b, 2), stage(b, b)) for a, b in zip(w, w[1:]))
         self.narrow = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(w, w[1:]))
-        self.up = nn.ModuleList(nn.Sequential(stage(a, a), stage(a, a)) for a in w[:-1])
-        self.head = nn.Conv2d(w[0], len(self.classes), 1)
+        self.up = nn.ModuleList(stage(a, a) for a in w[:-1])
+        self.head = nn.Conv2d(w[0], 4 * len(self.classes), 1)
 
     def forward(self, x):
-        maps = [self.enter(fit_size(x, self.size))]
-        for down in self.down: maps.append(down(maps[-1]))             # (B,8w,size/16,size/16) at the end
+        maps = [self.enter(F.pixel_unshuffle(fit_size(x, self.size), 2))]  # (B,w,size/2,size/2)
+        for down in self.down: maps.append(down(maps[-1]))                # (B,3w,size/16,size/16) at the end
         y = maps.pop()
         for narrow, up, skip in zip(self.narrow[::-1], self.up[::-1], maps[::-1]):
-            y = up(skip + F.interpolate(narrow(y), scale_factor=2, mode="bilinear"))
-        return fit_size(self.head(y), x.shape[-2:])
+            y = up(skip + F.interpolate(narrow(y), scale_factor=2))
+        return fit_size(F.pixel_shuffle(self.head(y), 2), x.shape[-2:])
 
     @torch.no_grad()
     def segment(self, x):
