@@ -10,7 +10,8 @@ from pathlib import Path
 from fastcore.script import call_parse
 
 # %% auto #0
-__all__ = ['SYSTEMS', 'DATA', 'DEMO', 'parse_settings', 'open_data', 'scgan_train', 'scgan_sample', 'scgan_eval', 'scgan_demo']
+__all__ = ['SYSTEMS', 'DATA', 'DIALS', 'DEMO', 'parse_settings', 'open_data', 'scgan_train', 'scgan_sample', 'scgan_eval',
+           'scgan_demo']
 
 # %% ../nbs/cli.ipynb #57d792b8
 def _plainly(f):
@@ -101,13 +102,15 @@ def scgan_train(
     save:int=1000, # steps between checkpoints
     sample:int=200, # steps between sample grids
     device:str=None, # cuda, mps or cpu (default: the fastest there is)
+    cache:str=None, # folder that keeps the pictures at their training size, made and checked once; for large datasets
     no_check:bool=False, # skip reading the whole dataset once before training
 ):
     "Train a system. The same command again goes on where the last one stopped."
     cls = _find(SYSTEMS, system, "system")
     from scgan_nb.trainers.trainer import Trainer
     source = open_data(data, root, size, parse_settings(dataset))
-    if not no_check: source.check()
+    if cache and data != "faces": source = source.cached(cache)
+    elif not no_check: source.check()
     changes = parse_settings(set) | ({"width": width} if width else {})
     try: model = cls.for_data(source, config, **changes)
     except TypeError as e: raise ValueError(f"--set {set!r} does not fit {system}: {str(e).split('() ')[-1]}") from e
@@ -187,7 +190,8 @@ def scgan_eval(
     if out: Path(out).parent.mkdir(parents=True, exist_ok=True); Path(out).write_text(json.dumps(dict(results), indent=1) + "\n")
 
 # %% ../nbs/cli.ipynb #3c439a1d
-DEMO = dict(width=16, z_dim=32, d_width=16, s_width=24, n_repeat=1, lambda_cls=1.0, lambda_seg=10.0, lr=[1e-3, 5e-4, 2e-3])
+DIALS = ["Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young", "Gray_Hair", "Beard"]   # what a mask leaves open
+DEMO = dict(width=16, z_dim=32, halvings=3, d_width=16, s_width=24, n_repeat=1, lambda_cls=1.0, lambda_seg=10.0, lambda_div=10.0, lr=[1e-3, 1e-3, 2e-3])
 
 @call_parse
 @_plainly
@@ -206,14 +210,14 @@ def scgan_demo(
     from scgan_nb.metrics.evaluate import evaluate
     from scgan_nb.trainers.scgan import SCGAN
     from scgan_nb.trainers.trainer import Trainer
-    folder, faces = Path(out), Faces(64, seed=seed)
+    folder, faces = Path(out), Faces(64, seed=seed, labels="portrait10", attrs=DIALS)
     seed_everything(seed)
     trainer = Trainer(SCGAN.for_data(faces, **DEMO), faces, batch=batch, seed=seed, out=folder/"run", ema=0.99, device=device,
                       decay=(steps//2, steps), sample_every=100, save_every=0)
     if trainer.step < steps: print(f"Training SCGAN on drawn faces: {steps} steps of {batch}. Watch {folder/'run'/'samples'}.")
     trainer.fit(steps)
     with trainer.averaged() as system:
-        unseen = Faces(64, seed=seed + 1)
+        unseen = Faces(64, seed=seed + 1, labels="portrait10", attrs=DIALS)
         _demo_pictures(trainer, unseen, folder)
         results = evaluate(system, unseen, n=n, seed=seed)
         system.save_pretrained(folder/"weights", command=_command(), steps=trainer.step)

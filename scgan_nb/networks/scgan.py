@@ -55,28 +55,33 @@ class Generator(nn.Module, PyTorchModelHubMixin):
         width:int=64,  # channels at full size; the bottleneck has 8 times as many
         order:str="steps",  # "steps" (the paper: z at 1/16, c at 1/4) or "at_once" (the published code: both at 1/16)
         size=128,  # picture size, an int or (height, width); only "steps" is bound to it
+        halvings:int=4,  # of the mask; the paper's 4 leave 8x8 cells at 128 px, 3 leave as many at 64 px
     ):
         super().__init__()
         if order not in ("steps", "at_once"): raise ValueError(f"order must be 'steps' or 'at_once', got {order!r}")
-        self.z_dim, self.c_dim, self.s_dim, self.order, self.size = z_dim, c_dim, s_dim, order, pair(size)
+        if halvings < 2: raise ValueError(f"halvings={halvings}: c joins at 1/4 of the size, so it takes at least 2")
+        self.z_dim, self.c_dim, self.s_dim, self.order, self.size, self.cell = z_dim, c_dim, s_dim, order, pair(size), 2**halvings
         w, steps = width, order == "steps"
-        self.encoder = nn.Sequential(*[DownBlock(i, o) for i, o in pairwise([s_dim, w, 2*w, 4*w, 8*w])])
+        widths = [w * 2**i for i in range(halvings)]  # w, 2w, 4w, 8w
+        self.encoder = nn.Sequential(*[DownBlock(i, o) for i, o in pairwise([s_dim, *widths])])
         if steps:
-            check_size(torch.empty(self.size), 16, "Generator(order='steps')")
-            self.latent = LatentMap(z_dim, w, (self.size[0] // 16, self.size[1] // 16))
-        join = (w, 0, c_dim, 0) if steps else (z_dim + c_dim, 0, 0, 0)  # channels that z and c add before each block
-        self.decoder = nn.ModuleList([UpBlock(i + j, o) for (i, o), j in zip(pairwise([8*w, 8*w, 4*w, 2*w, w]), join)])
+            check_size(torch.empty(self.size), self.cell, "Generator(order='steps')")
+            self.latent = LatentMap(z_dim, w, (self.size[0] // self.cell, self.size[1] // self.cell))
+        join = [0] * halvings  # channels that z and c add before each block
+        if steps: join[0] += w; join[-2] += c_dim
+        else: join[0] += z_dim + c_dim
+        self.decoder = nn.ModuleList([UpBlock(i + j, o) for (i, o), j in zip(pairwise([widths[-1], *widths[::-1]]), join)])
         self.norm = nn.Identity() if steps else nn.InstanceNorm2d(w, affine=True)
         self.to_rgb = nn.Conv2d(w, 3, 3, padding=1)
         xavier_(self)
 
     def encode(self,
-        s:torch.Tensor,  # (B,s_dim,H,W) one-hot, H and W multiples of 16
+        s:torch.Tensor,  # (B,s_dim,H,W) one-hot, H and W multiples of 16 (of 2**halvings)
     ) -> torch.Tensor:  # (B,8*width,H/16,W/16)
         "The mask's code; it depends on nothing else, so one call serves many z and c."
         if s.dim() != 4 or s.shape[1] != self.s_dim:
             raise ValueError(f"s must be a one-hot mask (B,{self.s_dim},H,W), got {tuple(s.shape)}: class ids become one by core.batch.one_hot(mask, {self.s_dim})")
-        check_size(s, 16, "Generator")
+        check_size(s, self.cell, "Generator")
         if self.order == "steps" and tuple(s.shape[-2:]) != self.size:
             raise ValueError(f"this generator was built for size={self.size}, got a mask of {tuple(s.shape[-2:])}: "
                              "resize the mask, build Generator(size=...) anew, or use order='at_once', which takes any size")
@@ -94,8 +99,10 @@ class Generator(nn.Module, PyTorchModelHubMixin):
         if {len(h), len(z), len(c)} - {1, batch}: raise ValueError(f"batches of mask codes, z and c must be equal or 1, got {len(h)}, {len(z)}, {len(c)}")
         h, z, c = (t.expand(batch, *t.shape[1:]) for t in (h, z.to(h), c.to(h)))
         if self.order == "steps":
-            h = self.decoder[1](self.decoder[0](torch.cat([h, self.latent(z)], 1)))  # z decides the coarse look
-            h = self.decoder[3](self.decoder[2](torch.cat([h, repeat_over(c, h)], 1)))  # c colours what is there
+            h = torch.cat([h, self.latent(z)], 1)
+            for block in self.decoder[:-2]: h = block(h)  # z decides the coarse look
+            h = torch.cat([h, repeat_over(c, h)], 1)
+            for block in self.decoder[-2:]: h = block(h)  # c colours what is there
         else:
             h = torch.cat([h, repeat_over(z, h), repeat_over(c, h)], 1)
             for block in self.decoder: h = block(h)

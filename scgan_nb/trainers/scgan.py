@@ -43,6 +43,7 @@ class SCGAN(System):
         n_repeat:int=5, # discriminator and segmentor steps per generator step
         s_warmup:int=0, # steps in which the segmentor learns alone, so that its first advice means something
         lr:tuple[float, float, float]=(5e-5, 5e-5, 1e-4), # Adam's step sizes of generator, discriminator, segmentor
+        halvings:int=4, # of the mask on its way to the bottleneck; 3 at 64 px leave the 8x8 cells that the paper has at 128
         d_width:int|None=None, # channels of the discriminator's first layer; None: `width`
         s_width:int|None=None, # of the segmentor's; None: `width`
     ):
@@ -54,7 +55,7 @@ class SCGAN(System):
         s_dim, c_dim = len(self.classes), len(self.attr_names)
         self.size, self.z_dim, self.gp_step, self.gp_reduce, self.exclusive = size, z_dim, gp_step, gp_reduce, exclusive
         self.lambda_cls, self.lambda_seg, self.lambda_gp, self.lambda_div = lambda_cls, lambda_seg, lambda_gp, lambda_div
-        self.generator = Generator(z_dim, c_dim, s_dim, width, order=order, size=size)
+        self.generator = Generator(z_dim, c_dim, s_dim, width, order=order, size=size, halvings=halvings)
         self.discriminator = Discriminator(c_dim, size, d_width or width, repeat_num=size.bit_length() - 2)
         self.segmentor = Segmentor(s_dim, s_width or width, form=segmentor)
         lr_g, lr_d, lr_s = lr
@@ -69,7 +70,8 @@ class SCGAN(System):
     @classmethod
     def adapt(cls, data)->dict:
         "Classes, attributes and size of a dataset; without attributes there is nothing to classify."
-        return dict(classes=data.classes, attrs=data.attr_names, size=data.size) | ({} if data.attr_names else dict(lambda_cls=0.0))
+        fitted = dict(classes=data.classes, attrs=data.attr_names, size=data.size, exclusive=getattr(data, "exclusive", False))
+        return fitted | ({} if data.attr_names else dict(lambda_cls=0.0))
 
     def begin(self, batch:Batch)->Batch:
         "Draw z, the order of the masks and the penalty's mixing weights, unless given; make the fakes that the critic sees."
