@@ -14,7 +14,8 @@ def main():
             c.source = re.sub(r"^#\|.*\n", "", c.source, flags=re.M)
             c.outputs = [o for o in c.outputs if "text/plain" in o.get("data", {}) and "image/png" not in o["data"] or o.output_type == "stream"]
     text, _ = MarkdownExporter().from_notebook_node(nb)
-    text = re.sub(r"(\]\(|src=\")(images|tutorials|core|datasets|networks|losses|metrics|trainers)/", r"\1nbs/\2/", text)
+    text = re.sub(r"\]\((?!https?:|#)", "](nbs/", text)                       # links are relative to nbs/ in the notebook
+    text = re.sub(r"^- order: .*\n", "", text, count=1, flags=re.M)           # the sidebar's order
     text = re.sub(r"\n{3,}", "\n\n", text).strip()
     Path("README.md").write_text("<!-- made from nbs/index.ipynb by `make export`: edit the notebook -->\n\n" + text + "\n", encoding="utf-8")
 
