@@ -1,0 +1,41 @@
+"""Metrics of two processes are the metrics of one."""
+import pytest, torch
+
+pytest.importorskip("torchmetrics")
+
+
+def results(part, parts):
+    "All metrics of this package, fed with every `parts`-th picture."
+    from scgan_nb.metrics.attributes import AttributeAccuracy
+    from scgan_nb.metrics.features import ClassifierExtractor
+    from scgan_nb.metrics.fid import FID, InceptionScore
+    from scgan_nb.metrics.segmentation import SegmentationScore
+    from scgan_nb.metrics.similarity import SSIM, Diversity
+    from scgan_nb.networks.faces_nets import FacesClassifier, FacesSegmentor
+    torch.manual_seed(0)
+    eyes = ClassifierExtractor(FacesClassifier(["a", "b"], size=16, width=8), "net", kinds=("a", "b"))
+    judge = FacesSegmentor(["x", "y", "z"], size=16, width=8)
+    real, fake, attrs, mask = torch.rand(40, 3, 16, 16) * 2 - 1, torch.rand(40, 3, 16, 16) - 0.5, torch.randint(0, 2, (40, 2)), torch.randint(0, 3, (40, 16, 16))
+    mine = torch.arange(part, 40, parts)
+    metrics = [FID(eyes), InceptionScore(eyes), SegmentationScore(judge, ["x", "y", "z"], name="s"), AttributeAccuracy(eyes, ["a", "b"]), SSIM()]
+    for m in metrics: m.observe(dict(image=real[mine], attrs=attrs[mine], mask=mask[mine]), fake[mine])
+    varied = Diversity(eyes)
+    varied.update(torch.stack([real[mine], fake[mine]]))
+    return {k: v for m in [*metrics, varied] for k, v in m.compute().items()}
+
+
+def worker(rank, folder):
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    torch.save(results(rank, 2), f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
+def test_two_processes(tmp_path):
+    torch.multiprocessing.spawn(worker, (str(tmp_path),), nprocs=2)
+    alone = results(0, 1)
+    for rank in range(2):
+        shared = torch.load(tmp_path/f"{rank}.pt", weights_only=True)
+        assert shared.keys() == alone.keys()
+        for k in alone: assert shared[k] == pytest.approx(alone[k], rel=1e-4, abs=1e-6), k
