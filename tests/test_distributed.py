@@ -29,7 +29,7 @@ def launch(out, steps, world=2):
         s.bind(("127.0.0.1", 0)); port = s.getsockname()[1]
     children = [processes.Process(target=launched, args=(out, steps, rank, world, port)) for rank in range(world)]
     for c in children: c.start()
-    for c in children: c.join(60)
+    for c in children: c.join(120)
     assert [c.exitcode for c in children] == [0]*world
 
 
