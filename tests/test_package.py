@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.library
 ROOT = Path(__file__).parents[1]
 EXTRAS = ("nbdev", "execnb", "ghapi", "IPython", "jupyterlab", "ipywidgets", "anywidget", "matplotlib", "seaborn", "torchmetrics", "lpips", "h5py", "scipy")
 BLOCK = f"""
@@ -57,7 +58,8 @@ def test_shipped_weights_load_from_the_wheel(wheel):
 import torch
 from scgan_nb.datasets.faces import Faces
 from scgan_nb.trainers.scgan import SCGAN
-s, d = SCGAN.from_pretrained('scgan-faces-64'), Faces(64)
+s = SCGAN.from_pretrained('scgan-faces-64')
+d = Faces(64, labels='portrait10', attrs=s.attr_names)
 print(tuple(s.sample(d.batch(torch.arange(2))).shape))
 """
     assert run(code, wheel) == "(2, 3, 64, 64)"

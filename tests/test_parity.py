@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from tests.parity import fill
-from tests.parity.runner import find, main, run, thin
+from tests.parity.runner import find, limit_of, main, run, thin
 
+pytestmark = pytest.mark.library
 HERE = Path(__file__).parent
 SHIPPED = HERE / "parity" / "fixtures"
 
@@ -27,10 +28,12 @@ def test_shipped_fixture(path, fixture):
 
 def test_fixtures_of_this_repository_are_found():
     assert {f["net"] for _, f in find(SHIPPED / "scgan")} >= {"generator_small", "discriminator_small", "segmentor_small", "train_trajectory"}
+    assert {f["net"] for _, f in find(SHIPPED / "semantic_composition")} >= {"scc_train", "scn_train", "sc_resnet_block_train", "losses", "train_step_multiscale", "train_step_fpse"}
 
 
-def test_all_fixtures_of_scgan(shared, capsys):
-    folder = shared / "parity" / "scgan"
+@pytest.mark.parametrize("system", ["scgan", "semantic_composition"])
+def test_all_fixtures_of(system, shared, capsys):
+    folder = shared / "parity" / system
     if not folder.is_dir(): pytest.skip(f"no fixtures at {folder}")
     assert main(folder) == 0, capsys.readouterr().out
 
@@ -114,6 +117,21 @@ def test_limit_uses_the_recorded_rounding_noise(copy):
     fixture["outputs"][0]["fp32_vs_fp64_rel"] = 1e-5  # the other place where fixtures record it
     save()
     assert main(folder) == 0
+
+
+def test_limit_uses_the_tolerance_that_the_note_states():
+    recorded = np.array([2.0, -4.0])
+    fixture = {"note": "compare step1 with a looser tolerance (1e-3)"}
+    assert limit_of(fixture, "step1.fake", recorded) == pytest.approx(4e-3) and limit_of(fixture, "step0.fake", recorded) == pytest.approx(4e-5)
+    assert limit_of({"note": "another"}, "step1.fake", recorded) == limit_of({}, "step1.fake", recorded) == pytest.approx(4e-5)
+
+
+def test_semantic_composition_can_fail(tmp_path, capsys):
+    for suffix in ("json", "npz"): shutil.copy(SHIPPED / "semantic_composition" / f"scc_train.{suffix}", tmp_path)
+    assert main(tmp_path) == 0
+    fixture = json.loads((tmp_path / "scc_train.json").read_text())
+    (tmp_path / "scc_train.json").write_text(json.dumps(fixture | {"mode": "eval"}))  # no power iteration
+    assert main(tmp_path) == 1 and "FAIL" in capsys.readouterr().out
 
 
 def test_thin_finds_strides_and_squeezed_axes():

@@ -6,6 +6,7 @@ from scgan_nb.core.system import Update
 from scgan_nb.trainers.checkpoint import latest
 from scgan_nb.trainers.trainer import NonFiniteLoss, Trainer
 
+pytestmark = pytest.mark.library
 VARIANTS = dict(plain={}, accumulate=dict(accumulate=3), bf16=dict(precision="bf16"), fp16=dict(precision="fp16"), workers=dict(workers=2),
                 random_data=dict(data=Spots(flip=True)), decay=dict(decay=(5, 20)), no_ema=dict(ema=None), nchw=dict(channels_last=False))
 
