@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['flat_points', 'jaw_points', 'face_landmarks', 'Faces']
 
-# %% ../../nbs/datasets/06_faces.ipynb #6ba98af8
+# %% ../../nbs/datasets/06_faces.ipynb #f1ad6f70
 import torch
 from torch import Tensor
 from ..core.batch import Batch
 from .base import ImageDataset
-from .faces_draw import brow_line, build, draw_faces, eye_lids, eye_shape, head_front, lamp, lip_curves, mouth_width, nose_points
+from .faces_draw import FRAME, LIFT, brow_line, build, draw_faces, eye_lids, eye_shape, head_front, lamp, lip_curves, mouth_width, nose_points
 from .faces_params import ATTRIBUTES, face_attributes, face_params, mix_params, with_attrs
 from .labels import CELEBAMASK19, apply_table, table_between
 from .render import Sheet, outline, place, smin
@@ -66,8 +66,8 @@ def face_landmarks(
     order = torch.cat([torch.arange(27), torch.arange(59, 68), torch.arange(27, 59)])
     u, v, w3 = (torch.cat([a, b], 2)[..., order] for a, b in ((torch.cat([ju, u], 2), nose[0]), (torch.cat([jv, v], 2), nose[1]), (depth, nose[2])))
     x, y, _ = place(R, u, v, w3)
-    zoom, px = 1.04 * p['zoom'][:, None], 2 / min(h, w)
-    x, y = x[:, 0] * zoom + p['x'][:, None], y[:, 0] * zoom + p['y'][:, None] - .03
+    zoom, px = FRAME * p['zoom'][:, None], 2 / min(h, w)
+    x, y = x[:, 0] * zoom + p['x'][:, None], y[:, 0] * zoom + p['y'][:, None] - LIFT
     return torch.stack([y / px + (h - 1) / 2, x / px + (w - 1) / 2], 2)
 
 # %% ../../nbs/datasets/06_faces.ipynb #4b287357

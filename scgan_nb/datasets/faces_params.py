@@ -21,23 +21,23 @@ EARRINGS = ('none', 'stud', 'hoop', 'drop')
 NECKLACES = ('none', 'chain', 'beads')
 NECKLINES = ('crew', 'v', 'shirt', 'turtleneck', 'scoop')
 
-# %% ../../nbs/datasets/03_faces_params.ipynb #3fa7f1ef
+# %% ../../nbs/datasets/03_faces_params.ipynb #bbe96ae2
 MEASURES = ('cap', 'top', 'low_w', 'low_y', 'low_h', 'line', 'arc', 'sweep', 'jag', 'side', 'taper', 'cut', 'curl', 'freq', 'ball', 'ball_x', 'ball_y', 'tail', 'men', 'women')
 STYLES = {       #   cap   top  loww  lowy lowh  line   arc  sweep  jag   side taper cut  curl freq  ball  bx   by tail men women
     'bald':        (.000, .00, .10, .00, .10, -.36, 0.6, .00, .000, .385, .00, .02, .000, 10, .05, .00, -.30, 0, 1.1, 0.0),
     'buzz':        (.020, .00, .10, .00, .10, -.37, 1.3, .00, .000, .385, .00, .02, .000, 10, .05, .00, -.30, 0, 1.2, 0.0),
     'crop':        (.050, .06, .10, .00, .10, -.36, 1.2, .03, .014, .385, .00, .04, .006, 22, .05, .00, -.30, 0, 2.0, 0.0),
-    'side part':   (.055, .10, .10, .00, .10, -.36, 1.1, .14, .000, .380, .00, .06, .000, 10, .05, .00, -.30, 0, 2.2, 0.0),
-    'quiff':       (.045, .12, .10, .00, .10, -.41, 1.4, .05, .010, .385, .00, .03, .008, 14, .05, .00, -.30, 0, 2.0, 0.0),
+    'side part':   (.055, .075, .10, .00, .10, -.36, 1.1, .14, .000, .380, .00, .06, .000, 10, .05, .00, -.30, 0, 2.2, 0.0),
+    'quiff':       (.045, .11, .10, .00, .10, -.41, 1.4, .05, .010, .385, .00, .03, .008, 14, .05, .00, -.30, 0, 2.0, 0.0),
     'curly':       (.085, .09, .10, .00, .10, -.34, 1.0, .00, .026, .380, .00, .06, .022, 15, .05, .00, -.30, 0, 1.5, 0.6),
-    'afro':        (.200, .12, .10, .00, .10, -.35, 1.0, .00, .016, .385, .00, .10, .020, 23, .05, .00, -.30, 0, 0.8, 0.9),
+    'afro':        (.180, .10, .10, .00, .10, -.35, 1.0, .00, .016, .385, .00, .10, .020, 23, .05, .00, -.30, 0, 0.8, 0.9),
     'pixie':       (.065, .07, .10, .00, .10, -.28, 0.9, .16, .020, .370, .00, .12, .006, 20, .05, .00, -.30, 0, 0.0, 1.0),
     'bob':         (.075, .02, .50, .20, .42, -.37, 1.5, .04, .000, .355, -.04, 9., .000, 10, .05, .00, -.30, 0, 0.0, 1.4),
     'fringe bob':  (.075, .02, .50, .20, .42, -.18, -.2, .00, .012, .360, -.04, 9., .000, 10, .05, .00, -.30, 0, 0.0, 1.3),
     'long':        (.070, .03, .50, .50, .80, -.38, 1.5, .04, .000, .350, -.06, 9., .000, 10, .05, .00, -.30, 0, 0.2, 1.6),
     'long fringe': (.070, .03, .50, .50, .80, -.18, -.2, .00, .012, .360, -.06, 9., .000, 10, .05, .00, -.30, 0, 0.0, 1.5),
     'wavy':        (.090, .05, .56, .45, .70, -.37, 1.4, .06, .000, .350, -.06, 9., .026, 13, .05, .00, -.30, 0, 0.2, 2.0),
-    'bun':         (.045, .00, .10, .00, .10, -.38, 1.0, .00, .000, .385, .00, .06, .000, 10, .165, .00, -.69, 0, 0.0, 1.3),
+    'bun':         (.045, .00, .10, .00, .10, -.38, 1.0, .00, .000, .385, .00, .06, .000, 10, .155, .00, -.675, 0, 0.0, 1.3),
     'two buns':    (.045, .00, .10, .00, .10, -.37, 1.2, .00, .000, .385, .00, .06, .000, 10, .15, .36, -.55, 0, 0.0, 0.7),
     'ponytail':    (.045, .02, .10, .00, .10, -.38, 1.0, .00, .000, .385, .00, .06, .000, 10, .05, .00, -.30, 1, 0.0, 1.3),
 }
@@ -76,14 +76,16 @@ def draw_person(
     male = (u['male'] < 0.5)
     young = u['age'] < 0.72
     age = torch.where(young, u['age'] / 0.72 * 0.45, u['age'])
-    tone = choose(u['tone'], [.30, .27, .24, .04, .15])
+    deep = ((u['skin'] - .4) / .3).clamp(0, 1)[:, None]  # fair hair is rarer on dark skin
+    fair = torch.tensor([.24, .27, .30, .04, .15], dtype=torch.float64, device=deep.device)
+    tone = choose(u['tone'], fair * (1 - deep) + fair.new_tensor([.48, .28, .13, .03, .08]) * deep)
     tone = torch.where(~young & (u['gray'] < 0.72), 3, tone)
     weights = torch.tensor([row[-2:] for row in STYLES.values()], dtype=torch.float64, device=age.device).T
     style = choose(u['style'], weights[(~male).long()])
     beard = torch.where(male & (age > 0.1), choose(u['beard'], [.5, .1, .15, .25]), 0)
     shapes = {k: bell(u[k]) for k in SHAPES}
     return dict(male=male, age=age, skin=u['skin'], tint=u['tint'], hair_tone=tone, hair_shade=u['hair_shade'], style=style,
-                iris=u['iris'], beard=beard, phase=u['phase'], **shapes)
+                iris=u['iris'] * (1 - .65 * deep[:, 0]), beard=beard, phase=u['phase'], **shapes)
 
 # %% ../../nbs/datasets/03_faces_params.ipynb #857766a2
 def draw_view(
@@ -93,7 +95,7 @@ def draw_view(
     "What belongs to the picture: pose, light, expression, accessories, cloth and wall."
     pick = lambda name, men, women: torch.where(male > 0.5, choose(u[name], men), choose(u[name], women))
     smile = torch.where(u['smile'] < 0.5, 0.7 + 0.6 * u['smile'], 0.5 * u['smile'] - 0.5)
-    mouth = torch.where(u['open'] < 0.42, 0.55 + u['open'], 0.0)
+    mouth = torch.where(u['open'] < 0.42, 0.65 + u['open'], 0.0)
     return dict(
         yaw=0.25 * bell(u['yaw']), pitch=0.09 * bell(u['pitch']), roll=0.06 * bell(u['roll']),
         azimuth=2.2 * (u['azimuth'] - 0.5), elevation=0.25 + 0.55 * u['elevation'],

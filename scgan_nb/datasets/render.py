@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['hash32', 'uniforms', 'choose', 'bell', 'mix', 'lay', 'wave', 'turn', 'colours', 'ramp', 'page', 'cover', 'smin',
            'step', 'spot', 'stroke', 'rounded', 'disc', 'rotation', 'place', 'unplace', 'unit', 'ellipsoid', 'outline',
-           'surface', 'blend', 'shade', 'Sheet']
+           'depth', 'normal', 'shade', 'Sheet']
 
 # %% ../../nbs/datasets/02_render.ipynb #2ea6b5f3
 import math, zlib
@@ -243,27 +243,27 @@ def outline(
     k = E.sqrt()
     return (k - 1) * k / ((gx * gx + gy * gy).sqrt() + 1e-6), (dx, dy, E)
 
-# %% ../../nbs/datasets/02_render.ipynb #a7453f65
-def surface(
+# %% ../../nbs/datasets/02_render.ipynb #b6c3f008
+def depth(
     e:dict, # from ellipsoid
     seen, # second result of outline
-): # depth map, normal (three maps, not of length one)
-    "Depth and normal of an ellipsoid's front; outside its outline the depth falls away steeply."
+) -> Tensor: # z on the page
+    "Depth of an ellipsoid's front; outside its outline it falls away steeply."
     a, b, c, d, f, g = e['M']
     dx, dy, E = seen
-    dz = ((1 - E).clamp_(min=0) / g).sqrt() - (c * dx + f * dy) / g
-    n = [a * dx + b * dy + c * dz, b * dx + d * dy + f * dz, c * dx + f * dy + g * dz]
-    return e['c'][2] + dz - 2 * (E - 1).clamp_(min=0), n
+    over = 1 - E
+    return (over.clamp(min=0) / g).sqrt() - (c / g * dx + f / g * dy) + e['c'][2] + 2 * over.clamp_(max=0)
 
-# %% ../../nbs/datasets/02_render.ipynb #f6a7f06e
-def blend(
-    z1:Tensor, n1, z2:Tensor, n2, # depth and normal of either surface
-    k, # width of the rounded seam
-): # depth, normal
-    "The front of two surfaces that grow together."
-    h = (0.5 + (z1 - z2) * (0.5 / k)).clamp_(0, 1)
-    soft = h * h * (3 - 2 * h)
-    return mix(z2, z1, h) + h * (1 - h) * k, [mix(b, a, soft) for a, b in zip(n1, n2)]
+# %% ../../nbs/datasets/02_render.ipynb #8f30806d
+def normal(
+    e:dict, # from ellipsoid
+    seen, # second result of outline
+) -> list: # three maps, length one
+    "Normal of an ellipsoid's front; outside its outline it looks along the page."
+    a, b, c, d, f, g = e['M']
+    dx, dy, E = seen
+    dz = ((1 - E).clamp_(min=0) / g).sqrt() - (c / g * dx + f / g * dy)
+    return unit([a * dx + b * dy + c * dz, b * dx + d * dy + f * dz, c * dx + f * dy + g * dz])
 
 # %% ../../nbs/datasets/02_render.ipynb #af3e3f89
 def shade(
@@ -272,7 +272,7 @@ def shade(
 ) -> Tensor: # (B,3,H,W)
     "Shadow, colour and light mixed by the amount of light."
     c = mix(dark, mid, (t * 1.6).clamp_(0, 1)[:, None])
-    return lay(c, lit, ((t - 0.7) * 2.5).clamp_(0, 1)[:, None])
+    return c.add_((lit - mid) * ((t - 0.7) * 2.5).clamp_(0, 1)[:, None])
 
 # %% ../../nbs/datasets/02_render.ipynb #a002577f
 class Sheet(dict):
@@ -322,7 +322,9 @@ def window(self:Sheet,
         hit = ((at >= (place.amin() - margin)) & (at <= (place.amax() + margin))).any(0).nonzero()[:, 0]
         return slice(int(hit[0]), int(hit[-1]) + 1) if len(hit) else slice(0, 0)
     c, r = span(along(0), self.x[:, 0, :]), span(along(1), self.y[:, :, 0])
-    return self.view(lambda t: t[..., r, c] if torch.is_tensor(t) and t.shape[-2:] == (h, w) else t)
+    part = self.view(lambda t: t[..., r, c] if torch.is_tensor(t) and t.shape[-2:] == (h, w) else t)
+    part.x, part.y = part.x.contiguous(), part.y.contiguous()  # read often
+    return part
 
 # %% ../../nbs/datasets/02_render.ipynb #cac8acff
 @patch
