@@ -123,7 +123,7 @@ def show(self: ImageDataset,
 def _repr_html_(self: ImageDataset) -> str:
     "The summary, the first samples and the legend"
     from base64 import b64encode
-    try: picture = f"<br><img src='data:image/png;base64,{b64encode(self.show()._repr_png_()).decode()}'>"
+    try: picture = f"<br><img src='data:image/png;base64,{b64encode(self.show().encoded()).decode()}'>"
     except (OSError, ValueError) as e: picture = f"<br>cannot show the first samples: {escape(str(e))}"
     return f"<b>{escape(repr(self))}</b>{picture}<br>{self.labels._repr_html_() if self.labels else ''}"
 
