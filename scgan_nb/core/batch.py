@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 # %% auto #0
-__all__ = ['IGNORE', 'to_pm1', 'to_01', 'to_uint8', 'check_ids', 'one_hot', 'Batch', 'stack', 'check_batch']
+__all__ = ['IGNORE', 'to_pm1', 'to_01', 'to_uint8', 'check_ids', 'one_hot', 'instance_edges', 'Batch', 'stack', 'check_batch']
 
 # %% ../../nbs/core/00_batch.ipynb #4bb8e4fd
 def to_pm1(
@@ -59,6 +59,19 @@ def one_hot(
     b, h, w = mask.shape
     index = mask.long().clamp(max=n)[:, None]                             # ignore becomes plane n, cut off below
     return torch.zeros(b, n+1, h, w, dtype=dtype, device=mask.device).scatter_(1, index, 1)[:, :n]
+
+# %% ../../nbs/core/00_batch.ipynb #e12b39dc
+def instance_edges(
+    instance:Tensor, # (B, H, W) instance numbers
+)->Tensor: # (B, 1, H, W) float, 1 on both sides of every border between instances
+    "Where instances meet."
+    if instance.ndim != 3: raise ValueError(f"instance_edges wants numbers of shape (B, H, W), not {tuple(instance.shape)}")
+    edge = torch.zeros_like(instance, dtype=torch.bool)
+    for axis in (1, 2):
+        near, far = (slice(None),)*axis + (slice(1, None),), (slice(None),)*axis + (slice(-1),)
+        differs = instance[near] != instance[far]
+        edge[near] |= differs; edge[far] |= differs
+    return edge[:, None].float()
 
 # %% ../../nbs/core/00_batch.ipynb #b19d8c25
 class Batch(dict):
