@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['flat_points', 'jaw_points', 'face_landmarks', 'Faces']
 
-# %% ../../nbs/datasets/06_faces.ipynb #f1ad6f70
+# %% ../../nbs/datasets/06_faces.ipynb #0902ccee
 import torch
 from torch import Tensor
 from ..core.batch import Batch
@@ -13,7 +13,7 @@ from .base import ImageDataset
 from .faces_draw import FRAME, LIFT, brow_line, build, draw_faces, eye_lids, eye_shape, head_front, lamp, lip_curves, mouth_width, nose_points
 from .faces_params import ATTRIBUTES, face_attributes, face_params, mix_params, with_attrs
 from .labels import CELEBAMASK19, apply_table, table_between
-from .render import Sheet, outline, place, smin
+from .render import Sheet, outline, place, seen, smin
 
 # %% ../../nbs/datasets/06_faces.ipynb #dc97d6c4
 def flat_points(
@@ -44,7 +44,7 @@ def jaw_points(
     "The outline of the jaw from ear to ear: rays from the middle of the face, walked to the edge."
     a = torch.linspace(torch.pi - .1, .1, 17, device=s.yaw.device).view(1, 1, -1)
     x, y, r = a.cos(), a.sin(), torch.full((len(s.yaw), 1, 17), .45, device=s.yaw.device)
-    for _ in range(6): r = r - smin(outline(s.jaw_solid, r * x, r * y)[0], outline(s.chin_solid, r * x, r * y)[0], .07)
+    for _ in range(6): r = r - smin(outline(seen(s.jaw_solid, r * x, r * y)), outline(seen(s.chin_solid, r * x, r * y)), .07)
     return r * x, r * y
 
 # %% ../../nbs/datasets/06_faces.ipynb #1d2fb201

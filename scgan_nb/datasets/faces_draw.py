@@ -12,13 +12,13 @@ __all__ = ['BODY', 'FRAME', 'LIFT', 'ink', 'person_colours', 'view_colours', 'he
            'paint_beanie', 'plate', 'paint_cap', 'paint_brim', 'metal', 'paint_earrings', 'paint_necklace', 'blank',
            'paint_face', 'paint_all', 'draw_faces']
 
-# %% ../../nbs/datasets/05_faces_draw.ipynb #7390e707
+# %% ../../nbs/datasets/05_faces_draw.ipynb #3a783177
 import math
 import torch
 from torch import Tensor
 from .faces_params import HAIR, IRIS, SCENES, SKIN, style_measures
 from .render import (Sheet, colours, cover, depth, disc, ellipsoid, lay, mix, normal, outline, page, place, ramp, rotation,
-                                      rounded, shade, smin, spot, step, stroke, turn, unit, unplace, wave)
+                                      rounded, seen, shade, smax, smin, spot, step, stroke, turn, unit, unplace, wave)
 
 # %% ../../nbs/datasets/05_faces_draw.ipynb #be4c554f
 def ink(
@@ -123,12 +123,12 @@ def head_front(
     s:Sheet, x:Tensor, y:Tensor, # maps or rows of points
 ): # distance to the outline, depth, normal
     "Cranium, jaw and chin, grown together; one smooth egg around them gives the normal, so that no seam shows in the light."
-    d, seen = outline(s.cranium, x, y)
-    z = depth(s.cranium, seen)
+    rays = seen(s.cranium, x, y)
+    d, z = outline(rays), depth(s.cranium, rays)
     for e, k in ((s.jaw_solid, .16), (s.chin_solid, .20)):
-        d2, seen = outline(e, x, y)
-        d, z = smin(d, d2, .07), -smin(-z, -depth(e, seen), k)
-    return d, z, normal(s.egg, outline(s.egg, x, y)[1])
+        rays = seen(e, x, y)
+        d, z = smin(d, outline(rays), .07), smax(z, depth(e, rays), k)
+    return d, z, normal(s.egg, seen(s.egg, x, y))
 
 # %% ../../nbs/datasets/05_faces_draw.ipynb #aa480803
 def add_head(
@@ -165,7 +165,7 @@ def paint_neck(s:Sheet):
     nx = ((s.x - .5 * root[0]) / (1.1 * r)).clamp(-1, 1)
     nz = (1 - nx * nx).sqrt()
     x, y = s.x + .06 * s.lamp[0], s.y - .06
-    shadow = step(.24, -.02, smin(outline(s.jaw_solid, x, y)[0], outline(s.chin_solid, x, y)[0], .07))
+    shadow = step(.24, -.02, smin(outline(seen(s.jaw_solid, x, y)), outline(seen(s.chin_solid, x, y)), .07))
     t = (.46 + .40 * (nx * s.lamp[0] + .8 * nz * s.lamp[2])) * (1 - .75 * shadow)
     s.paint(shade(s.skin_dark, s.skin, s.skin_lit, t.clamp_(0, 1)), cover(d, s.px), 17, (r * nz - .3, (nx, 0 * nx, nz)))
 
@@ -218,9 +218,9 @@ def paint_ears(s:Sheet):
     "Both ears: the far one goes behind the head because its depth says so. Labels name the person's own side."
     for e, label in zip(s.ears, (9, 8)):
         q = s.window([e['c']], .16)
-        d, seen = outline(q.ears[9 - label], q.x, q.y)
-        z, n = depth(q.ears[9 - label], seen), normal(q.ears[9 - label], seen)
-        dx, dy = seen[0], seen[1]
+        rays = seen(q.ears[9 - label], q.x, q.y)
+        d, z, n = outline(rays), depth(q.ears[9 - label], rays), normal(q.ears[9 - label], rays)
+        dx, dy = rays[:2]
         t = .60 + .35 * (6 * dx * q.lamp[0] - 2 * dy) - .40 * spot((dx / .030) ** 2 + ((dy + .01) / .07) ** 2)
         shown = cover(d, q.px) * (1 - cover(q.d, q.px) * (1 - ((z - q.z) * 30 + .5).clamp_(0, 1)))
         q.paint(shade(q.skin_dark, .5 * (q.blush + q.skin), q.skin_lit, t.clamp_(0, .85)), shown, label, (z, n))
@@ -438,8 +438,8 @@ def paint_glasses(f:Sheet):
     f.paint(ink('f2f6fa', u), lens * (1 - sun) * (.08 + .20 * glare))
     tint = mix(ink('12141c', u), ink('5c4038', u), ((v + .12) / .26).clamp(0, 1)[:, None])
     f.paint((tint + .2 * glare[:, None]).clamp_(0, 1), lens * sun * .96)
-    seen = ((f.ids > 3.5) & (f.ids < 7.5) & (sun < .5)).float()
-    lay(f.ids, 3, ((lens - .5) * 1e7).clamp_(0, 1) * (1 - seen))
+    keep = ((f.ids > 3.5) & (f.ids < 7.5) & (sun < .5)).float()
+    lay(f.ids, 3, ((lens - .5) * 1e7).clamp_(0, 1) * (1 - keep))
     f.paint(rim, cover(frame, f.px), 3)
 
 # %% ../../nbs/datasets/05_faces_draw.ipynb #6d331275
@@ -456,15 +456,17 @@ def add_hair(s:Sheet) -> Sheet:
     low = s.low_solid['c']
     h = s.window([(cx + k * spread, cy + j * (spread + s.top)) for k in (-1, 1) for j in (-1, 1)] +
                  [(low[0] + k * (s.low_w + 2 * s.curl), low[1] + j * s.low_h) for k in (-1, 1) for j in (-1, 1)], .06)
-    h.cap_d, seen = outline(s.cap_solid, h.x, h.y)
-    d, z = h.cap_d, depth(s.cap_solid, seen)
+    rays = seen(s.cap_solid, h.x, h.y)
+    h.cap_d = d = outline(rays)
+    z = depth(s.cap_solid, rays)
     for e, k in ((s.top_solid, .06), (s.low_solid, .10)):
-        d2, seen = outline(e, h.x, h.y)
-        d, z = smin(d, d2, k), -smin(-z, -depth(e, seen), .3)
+        rays = seen(e, h.x, h.y)
+        low_d = outline(rays)
+        d, z = smin(d, low_d, k), smax(z, depth(e, rays), .3)
     angle = turn(h.x, h.y + .15) * s.freq + 6.28 * s.phase
     h.curls = s.curl * (wave(angle) + .6 * wave(1.618 * angle + 6.28 * s.phase))
-    h.low_d, h.hair_d, h.hair_z = d2 - h.curls, d - h.curls, z
-    h.n = normal(s.mop, outline(s.mop, h.x, h.y)[1])
+    h.low_d, h.hair_d, h.hair_z = low_d - h.curls, d - h.curls, z
+    h.n = normal(s.mop, seen(s.mop, h.x, h.y))
     h.u, h.v, h.w = unplace(s.R, h.x, h.y, z)
     return h
 
@@ -489,17 +491,19 @@ def paint_hair_behind(h:Sheet):
 def paint_buns(s:Sheet):
     "One bun on top or two at the sides, seen above and behind the head."
     for e in s.buns:
-        d, seen = outline(e, s.x, s.y); z, n = depth(e, seen), normal(e, seen)
-        swirl = wave(60 * disc(seen[0] * .8, seen[1] + .03, 0) + 3 * seen[0]) * (1 - (20 * s.px) ** 2).clamp(min=0)
+        rays = seen(e, s.x, s.y)
+        d, z, n = outline(rays), depth(e, rays), normal(e, rays)
+        swirl = wave(60 * disc(rays[0] * .8, rays[1] + .03, 0) + 3 * rays[0]) * (1 - (20 * s.px) ** 2).clamp(min=0)
         t = .42 + .36 * lambert(s, n) + .12 * swirl - .25 * (1 - n[2]).clamp(0, 1)
         s.paint(shade(s.hair_dark, s.hair, s.hair_lit, t.clamp_(0, 1)), cover(d, s.px), 13, (z, n))
 
 # %% ../../nbs/datasets/05_faces_draw.ipynb #0e5f5ac3
 def paint_tail(s:Sheet):
     "A ponytail over one shoulder."
-    d, seen = outline(s.tail_solid, s.x, s.y); z, n = depth(s.tail_solid, seen), normal(s.tail_solid, seen)
-    x = seen[0] + .02 * wave(9 * s.y)
-    t = .40 + .34 * lambert(s, n) + .14 * wave(75 * x / (1 - (seen[1] / .6) ** 2).clamp(min=.2).sqrt()) * (1 - (25 * s.px) ** 2).clamp(min=0)
+    rays = seen(s.tail_solid, s.x, s.y)
+    d, z, n = outline(rays), depth(s.tail_solid, rays), normal(s.tail_solid, rays)
+    x = rays[0] + .02 * wave(9 * s.y)
+    t = .40 + .34 * lambert(s, n) + .14 * wave(75 * x / (1 - (rays[1] / .6) ** 2).clamp(min=.2).sqrt()) * (1 - (25 * s.px) ** 2).clamp(min=0)
     s.paint(shade(s.hair_dark, s.hair, s.hair_lit, t.clamp_(0, 1)), cover(d + .012 * wave(14 * s.y + 6.28 * s.phase), s.px), 13, (z, n))
 
 # %% ../../nbs/datasets/05_faces_draw.ipynb #2e75eb95
@@ -522,8 +526,8 @@ def paint_hair(h:Sheet):
 def hat_maps(s:Sheet) -> Sheet:
     "The dome that all hats share, down to the line where they end."
     q = Sheet(s)
-    q.hat_d, seen = outline(s.hat_solid, s.x, s.y)
-    q.hat_z, q.n = depth(s.hat_solid, seen), normal(s.hat_solid, seen)
+    rays = seen(s.hat_solid, s.x, s.y)
+    q.hat_d, q.hat_z, q.n = outline(rays), depth(s.hat_solid, rays), normal(s.hat_solid, rays)
     q.u, q.v, q.w = unplace(s.R, s.x, s.y, q.hat_z)
     beanie, cap, brim = [(s.hat == k).float() for k in (1, 2, 3)]
     q.line = beanie * (.25 * q.u * q.u - .24) + cap * (.45 * q.u * q.u - .28) + brim * (.2 * q.u * q.u - .30)
@@ -668,7 +672,7 @@ def draw_faces(
     p:dict, # params, (B,) each
     size=64, # pixels, or (height, width)
     relief:bool = False, # also depth and normals
-    chunk:int = 2**17, # pixels drawn at a time: small enough for the processor's cache
+    chunk:int = 2**18, # pixels drawn at a time: small enough for the processor's cache
 ) -> dict: # image (B,3,H,W) in [-1,1], mask (B,H,W) int64; depth (B,1,H,W), normal (B,3,H,W) if relief
     "Portraits of the params, with their label maps."
     h, w = (size, size) if isinstance(size, int) else size

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['hash32', 'uniforms', 'choose', 'bell', 'mix', 'lay', 'wave', 'turn', 'colours', 'ramp', 'page', 'cover', 'smin',
-           'step', 'spot', 'stroke', 'rounded', 'disc', 'rotation', 'place', 'unplace', 'unit', 'ellipsoid', 'outline',
-           'depth', 'normal', 'shade', 'Sheet']
+           'smax', 'step', 'spot', 'stroke', 'rounded', 'disc', 'rotation', 'place', 'unplace', 'unit', 'ellipsoid',
+           'seen', 'outline', 'depth', 'normal', 'shade', 'Sheet']
 
 # %% ../../nbs/datasets/02_render.ipynb #2ea6b5f3
 import math, zlib
@@ -59,7 +59,7 @@ def mix(
     t:Tensor, # 0 gives a, 1 gives b
 ) -> Tensor:
     "Between a and b."
-    return (b - a) * t + a
+    return ((b - a) * t).add_(a)
 
 # %% ../../nbs/datasets/02_render.ipynb #69839fbe
 def lay(
@@ -77,8 +77,8 @@ def wave(
     "A sine made of parabolas, true to a thousandth."
     t = x * (0.5 / math.pi)
     t = t - t.round()
-    y = t * (8 - 16 * t.abs())
-    return y * (0.775 + 0.225 * y.abs())
+    y = t.abs().mul_(-16).add_(8).mul_(t)
+    return y.abs().mul_(0.225).add_(0.775).mul_(y)
 
 # %% ../../nbs/datasets/02_render.ipynb #4a009642
 def turn(
@@ -123,7 +123,7 @@ def cover(
     px, # width of a pixel in the same unit
 ) -> Tensor: # covered part of each pixel in [0, 1]
     "How much of a pixel lies inside a shape."
-    return (0.5 - d / px).clamp_(0, 1)
+    return (d / -px).add_(0.5).clamp_(0, 1)
 
 # %% ../../nbs/datasets/02_render.ipynb #45d716ec
 def smin(
@@ -131,8 +131,17 @@ def smin(
     k, # width of the seam that is rounded
 ) -> Tensor:
     "Minimum with a rounded seam: the union of two shapes that grow together."
-    h = (0.5 + (b - a) * (0.5 / k)).clamp_(0, 1)
-    return mix(b, a, h) - h * (1 - h) * k
+    h = (b - a).mul_(0.5 / k).add_(0.5).clamp_(0, 1)
+    return mix(b, a, h).sub_((1 - h).mul_(h).mul_(k))
+
+# %% ../../nbs/datasets/02_render.ipynb #fda1397f
+def smax(
+    a:Tensor, b:Tensor,
+    k, # width of the seam that is rounded
+) -> Tensor:
+    "Maximum with a rounded seam: the front of two surfaces that grow together."
+    h = (a - b).mul_(0.5 / k).add_(0.5).clamp_(0, 1)
+    return mix(b, a, h).add_((1 - h).mul_(h).mul_(k))
 
 # %% ../../nbs/datasets/02_render.ipynb #8cadc036
 def step(
@@ -141,16 +150,16 @@ def step(
 ) -> Tensor: # in [0, 1]
     "Smooth rise from 0 at a to 1 at b."
     t = ((x - a) / (b - a)).clamp_(0, 1)
-    return t * t * (3 - 2 * t)
+    return (t * -2).add_(3).mul_(t).mul_(t)
 
 # %% ../../nbs/datasets/02_render.ipynb #df58082a
 def spot(
     r2:Tensor, # squared distance from the middle, in units of the spot's size
 ) -> Tensor: # in [0, 1]
     "A soft spot: close to exp(-r2), and zero from r2 = 4 on."
-    t = (1 - 0.25 * r2).clamp_(min=0)
-    t = t * t
-    return t * t
+    t = (r2 * -0.25).add_(1).clamp_(min=0)
+    t.mul_(t)
+    return t.mul_(t)
 
 # %% ../../nbs/datasets/02_render.ipynb #2c53a34e
 def stroke(
@@ -162,7 +171,7 @@ def stroke(
     dx, dy = b[0] - a[0], b[1] - a[1]
     t = (((x - a[0]) * dx + (y - a[1]) * dy) / (dx * dx + dy * dy + 1e-9)).clamp_(0, 1)
     ex, ey = x - a[0] - dx * t, y - a[1] - dy * t
-    return (ex * ex + ey * ey).sqrt() - (ra + (rb - ra) * t), t
+    return (ex * ex).add_(ey * ey).sqrt_().sub_((rb - ra) * t + ra), t
 
 # %% ../../nbs/datasets/02_render.ipynb #c1845638
 def rounded(
@@ -181,7 +190,7 @@ def disc(
     r, # radius
 ) -> Tensor:
     "A disc about the origin."
-    return (x * x + y * y).sqrt() - r
+    return (x * x + y * y).sqrt_().sub_(r)
 
 # %% ../../nbs/datasets/02_render.ipynb #14d90a71
 def rotation(
@@ -209,15 +218,15 @@ def unplace(
     x:Tensor, y:Tensor, z:Tensor, # maps of page coordinates
 ) -> list: # maps of head coordinates
     "The point of the head that a page coordinate shows: the inverse of place."
-    return [R[:, 0, k, None, None] * x + R[:, 1, k, None, None] * y + R[:, 2, k, None, None] * z for k in range(3)]
+    return [(R[:, 0, k, None, None] * x).add_(R[:, 1, k, None, None] * y).add_(R[:, 2, k, None, None] * z) for k in range(3)]
 
 # %% ../../nbs/datasets/02_render.ipynb #3a2bd86b
 def unit(
     n, # three maps
 ) -> list: # three maps, length one
     "Scale a vector map to length one."
-    r = 1 / (n[0] * n[0] + n[1] * n[1] + n[2] * n[2] + 1e-12).sqrt()
-    return [c * r for c in n]
+    r = (n[0] * n[0]).add_(n[1] * n[1]).add_(n[2] * n[2]).add_(1e-12).sqrt_()
+    return [c / r for c in n]
 
 # %% ../../nbs/datasets/02_render.ipynb #8e19527b
 def ellipsoid(
@@ -230,40 +239,48 @@ def ellipsoid(
     M = {(i, j): sum(r(i, k) * r(j, k) * inv[k] for k in range(3)) for i in range(3) for j in range(i, 3)}
     return dict(c=place(R, *centre), M=[M[0, 0], M[0, 1], M[0, 2], M[1, 1], M[1, 2], M[2, 2]])
 
-# %% ../../nbs/datasets/02_render.ipynb #3acf2953
-def outline(
+# %% ../../nbs/datasets/02_render.ipynb #d5a26044
+def seen(
     e:dict, # from ellipsoid
     x:Tensor, y:Tensor, # maps
-): # distance to the outline, and what `surface` needs
-    "Signed distance to an ellipsoid's outline on the page."
+): # offset from the centre dx, dy; half the slope of E; E
+    "Where each pixel's ray passes the middle of an ellipsoid."
     a, b, c, d, f, g = e['M']
-    dx, dy = x - e['c'][0], y - e['c'][1]
-    gx, gy = (a - c * c / g) * dx + (b - c * f / g) * dy, (b - c * f / g) * dx + (d - f * f / g) * dy
-    E = gx * dx + gy * dy
+    dx, dy, cross = x - e['c'][0], y - e['c'][1], b - c * f / g
+    gx, gy = ((a - c * c / g) * dx).add_(cross * dy), (cross * dx).add_((d - f * f / g) * dy)
+    return dx, dy, gx, gy, (gx * dx).add_(gy * dy)
+
+# %% ../../nbs/datasets/02_render.ipynb #3acf2953
+def outline(
+    rays, # from seen
+) -> Tensor:
+    "Signed distance to an ellipsoid's outline on the page."
+    dx, dy, gx, gy, E = rays
     k = E.sqrt()
-    return (k - 1) * k / ((gx * gx + gy * gy).sqrt() + 1e-6), (dx, dy, E)
+    return (k - 1).mul_(k).div_((gx * gx).add_(gy * gy).sqrt_().add_(1e-6))
 
 # %% ../../nbs/datasets/02_render.ipynb #b6c3f008
 def depth(
     e:dict, # from ellipsoid
-    seen, # second result of outline
+    rays, # from seen
 ) -> Tensor: # z on the page
     "Depth of an ellipsoid's front; outside its outline it falls away steeply."
     a, b, c, d, f, g = e['M']
-    dx, dy, E = seen
+    dx, dy, gx, gy, E = rays
     over = 1 - E
-    return (over.clamp(min=0) / g).sqrt() - (c / g * dx + f / g * dy) + e['c'][2] + 2 * over.clamp_(max=0)
+    z = (over.clamp(min=0) / g).sqrt_().sub_(c / g * dx).sub_(f / g * dy).add_(e['c'][2])
+    return z.add_(over.clamp_(max=0).mul_(2))
 
 # %% ../../nbs/datasets/02_render.ipynb #8f30806d
 def normal(
     e:dict, # from ellipsoid
-    seen, # second result of outline
+    rays, # from seen
 ) -> list: # three maps, length one
     "Normal of an ellipsoid's front; outside its outline it looks along the page."
     a, b, c, d, f, g = e['M']
-    dx, dy, E = seen
-    dz = ((1 - E).clamp_(min=0) / g).sqrt() - (c / g * dx + f / g * dy)
-    return unit([a * dx + b * dy + c * dz, b * dx + d * dy + f * dz, c * dx + f * dy + g * dz])
+    dx, dy, gx, gy, E = rays
+    dz = ((1 - E).clamp_(min=0) / g).sqrt_().sub_(c / g * dx).sub_(f / g * dy)
+    return unit([(p * dx).add_(q * dy).add_(r * dz) for p, q, r in ((a, b, c), (b, d, f), (c, f, g))])
 
 # %% ../../nbs/datasets/02_render.ipynb #af3e3f89
 def shade(
@@ -272,7 +289,7 @@ def shade(
 ) -> Tensor: # (B,3,H,W)
     "Shadow, colour and light mixed by the amount of light."
     c = mix(dark, mid, (t * 1.6).clamp_(0, 1)[:, None])
-    return c.add_((lit - mid) * ((t - 0.7) * 2.5).clamp_(0, 1)[:, None])
+    return c.add_((lit - mid) * (t - 0.7).mul_(2.5).clamp_(0, 1)[:, None])
 
 # %% ../../nbs/datasets/02_render.ipynb #a002577f
 class Sheet(dict):
@@ -302,7 +319,7 @@ def paint(self:Sheet,
     "Lay a colour over the picture."
     lay(self.image, colour, cover[:, None])
     if label is None: return
-    hard = ((cover - 0.5) * 1e7).clamp_(0, 1)
+    hard = (cover - 0.5).mul_(1e7).clamp_(0, 1)
     lay(self.ids, label, hard)
     if relief is None or self.relief is None: return
     z, n = relief
