@@ -34,11 +34,11 @@ class FID(Metric):
         self.counts[int(real)] += len(images)
 
     def observe(self,
-        batch:dict, # holds the real `image`
+        batch:dict, # holds real pictures: `reference`, or else `image`
         images:Tensor, # (B,3,H,W) generated
     ):
         "Both sets at once, as `evaluate` has them."
-        self.update(batch["image"], real=True); self.update(images, real=False)
+        self.update(batch.get("reference", batch.get("image")), real=True); self.update(images, real=False)
 
     def compute(self)->dict[str, float]: # the distance, and both counts
         "The distance; the counts tell how well the moments are known."

@@ -42,11 +42,13 @@ def overlap_loss(
 # %% ../../nbs/trainers/05_faces_nets.ipynb #b7583400
 def roughen(
     image:Tensor, # (B,3,H,W) in [-1, 1]
-)->Tensor: # the same shape; a quarter is blurred, all are noisy
+    noise:float=0.08, # greatest standard deviation
+    blur:float=0.25, # share of the pictures that are blurred, by the mean over 3 x 3 pixels
+)->Tensor: # the same shape
     "Real pictures as imperfect as generated ones."
-    b, strength = len(image), torch.rand(len(image), 1, 1, 1, device=image.device) * 0.08
-    small = F.avg_pool2d(image, 3, 1, 1, count_include_pad=False)
-    blurred = torch.where(torch.rand(b, 1, 1, 1, device=image.device) < 0.25, small, image)
+    b, strength = len(image), noise * torch.rand(len(image), 1, 1, 1, device=image.device)
+    soft = F.avg_pool2d(image, 3, 1, 1, count_include_pad=False)
+    blurred = torch.where(torch.rand(b, 1, 1, 1, device=image.device) < blur, soft, image)
     return (blurred + strength * torch.randn_like(image)).clamp(-1, 1)
 
 # %% ../../nbs/trainers/05_faces_nets.ipynb #a04b42df
@@ -73,17 +75,14 @@ class FacesNets(System):
         "Names and size of a dataset."
         return dict(attr_names=data.attr_names, classes=data.classes, size=data.size)
 
-    def begin(self, batch:Batch)->Batch:
-        "Both see the same roughened pictures."
-        return Batch(batch, seen=roughen(batch["image"]))
-
     def classifier_loss(self, batch:Batch)->dict[str, Tensor]:
-        "Binary cross-entropy, mean over attributes."
-        return dict(attributes=attribute_loss(self.classifier(batch["seen"]), batch["attrs"]) / len(self.attr_names))
+        "Binary cross-entropy, mean over attributes, with faint noise."
+        logits = self.classifier(roughen(batch["image"], noise=0.03, blur=0))
+        return dict(attributes=attribute_loss(logits, batch["attrs"]) / len(self.attr_names))
 
     def segmentor_loss(self, batch:Batch)->dict[str, Tensor]:
-        "Balanced cross-entropy and overlap."
-        logits = self.segmentor(batch["seen"])
+        "Balanced cross-entropy and overlap, on roughened pictures."
+        logits = self.segmentor(roughen(batch["image"]))
         return dict(pixels=balanced_cross_entropy(logits, batch["mask"]), overlap=overlap_loss(logits, batch["mask"]))
 
 # %% ../../nbs/trainers/05_faces_nets.ipynb #436f7cab
@@ -105,12 +104,14 @@ def score(
 # %% ../../nbs/trainers/05_faces_nets.ipynb #dd8cbddd
 @call_parse
 def main(
-    steps:int=8000, # of training
+    steps:int=9000, # of training
     out:str="data/faces-nets", # folder for the weights
     run:str=None, # folder for checkpoints, so that an interrupted run goes on
     batch:int=8, # faces in a step
     width:int=32, # of both networks
     size:int=64, # side of the faces
+    n:int=1000, # faces that the result is scored on
+    progress:str="auto", # "auto", "notebook", "terminal" or "none"
 ):
     "Train the embedded judges of synthetic faces."
     from scgan_nb.datasets.faces import Faces
@@ -118,8 +119,9 @@ def main(
     from scgan_nb.trainers.faces_nets import FacesNets, score          # the registered class, also when this file is run as a script
     data = Faces(size, seed=1000, n=batch*steps)
     system = FacesNets.for_data(data, width=width)
-    trainer = Trainer(system, data, batch=batch, out=run, ema=0.998, decay=(steps//4, steps), sample_every=0, log_every=50).fit(steps)
+    trainer = Trainer(system, data, batch=batch, out=run, ema=0.998, decay=(steps//4, steps), sample_every=0, log_every=50,
+                      progress=None if progress == "none" else progress).fit(steps)
     with trainer.averaged():
-        scores = score(system, Faces(size, seed=2000))
+        scores = score(system, Faces(size, seed=2000), n)
         system.save_pretrained(out, half=True, command=f"python -m scgan_nb.trainers.faces_nets --steps {steps} --batch {batch} --width {width} --size {size}", scores=scores)
     print("\n".join(f"{k}: {v}" for k, v in scores.items()))
