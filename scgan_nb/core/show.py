@@ -56,7 +56,7 @@ class Picture:
     def encoded(self, kind:str="PNG")->bytes:
         "The bytes of a PNG or JPEG file."
         file = io.BytesIO()
-        if kind == "JPEG": self.image.convert("RGB").save(file, kind, quality=88, subsampling=0)
+        if kind == "JPEG": self.image.convert("RGB").save(file, kind, quality=80)
         else: self.image.save(file, kind, optimize=True)
         return file.getvalue()
 
