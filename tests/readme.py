@@ -12,7 +12,7 @@ def main():
     for c in nb.cells:
         if c.cell_type == "code":
             c.source = re.sub(r"^#\|.*\n", "", c.source, flags=re.M)
-            c.outputs = [o for o in c.outputs if "text/plain" in o.get("data", {}) and "image/png" not in o["data"] or o.output_type == "stream"]
+            c.outputs = [o for o in c.outputs if "text/plain" in o.get("data", {}) and not {"image/png", "image/jpeg"} & o["data"].keys() or o.output_type == "stream"]
     text, _ = MarkdownExporter().from_notebook_node(nb)
     text = re.sub(r"\]\((?!https?:|#)", "](nbs/", text)                       # links are relative to nbs/ in the notebook
     text = re.sub(r"^- order: .*\n", "", text, count=1, flags=re.M)           # the sidebar's order
