@@ -197,7 +197,7 @@ DEMO = dict(width=16, z_dim=32, halvings=3, d_width=16, s_width=24, n_repeat=1, 
 @_plainly
 def scgan_demo(
     out:str="out/demo", # folder for pictures, curves and figures
-    steps:int=1400, # training steps; 1400 take a little under three minutes on two cores
+    steps:int=1300, # training steps; 1300 take a little under three minutes on two cores
     batch:int=8, # pictures in a step
     n:int=300, # pictures to judge
     seed:int=0, # of everything random
