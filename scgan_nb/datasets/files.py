@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PICTURE_ENDINGS', 'Frame', 'resize_ids', 'fit_ids', 'read_picture', 'read_ids', 'natural', 'list_files', 'Item',
-           'stems', 'pair_files', 'choose_attributes', 'FileDataset', 'in_threads', 'proportion_faults', 'id_faults',
-           'CachedDataset']
+           'stems', 'orphans', 'pair_files', 'choose_attributes', 'FileDataset', 'in_threads', 'proportion_faults',
+           'id_faults', 'CachedDataset']
 
 # %% ../../nbs/datasets/04_files.ipynb #9e8ef318
 import json
@@ -162,14 +162,24 @@ class Item:
 def stems(
     files: list[str],               # paths relative to `folder`
     folder: str | Path,
+    name: Callable = lambda f: os.path.splitext(f)[0],      # what picture and label map have in common; the path without ending
 ) -> tuple[dict[str, str], list[Fault]]:      # {stem: path}; a fault for each second file of a stem
     "Files by their name without ending"
     found, faults = {}, []
     for f in files:
-        stem, path = os.path.splitext(f)[0], os.path.join(folder, f)
+        stem, path = name(f), os.path.join(folder, f)
         if stem in found: faults.append(Fault(path, f"the same name as {os.path.basename(found[stem])}", "keep one of the two"))
         found.setdefault(stem, path)
     return found, faults
+
+# %% ../../nbs/datasets/04_files.ipynb #318931e5
+def orphans(
+    maps: dict[str, str],           # {name: path} of the label maps
+    pictures: dict[str, str],       # {name: path}
+    place: str | Path,              # where the pictures are
+) -> list[Fault]:
+    "A fault for each label map without a picture"
+    return [Fault(p, f"no picture of this name in {place}", "add the picture, or remove the mask") for s, p in maps.items() if s not in pictures]
 
 # %% ../../nbs/datasets/04_files.ipynb #fc2a0a2e
 def pair_files(
@@ -181,8 +191,7 @@ def pair_files(
     pictures, faults = stems(list_files(images, recursive=recursive), images)
     if masks is None: return [Item(s, p) for s, p in pictures.items()], faults
     maps, more = stems(list_files(masks, (".png",), recursive), masks)
-    more += [Fault(p, f"no picture of this name in {images}", "add the picture, or remove the mask") for s, p in maps.items() if s not in pictures]
-    return [Item(s, p, maps.get(s, os.path.join(masks, s + ".png"))) for s, p in pictures.items()], faults + more
+    return [Item(s, p, maps.get(s, os.path.join(masks, s + ".png"))) for s, p in pictures.items()], faults + more + orphans(maps, pictures, images)
 
 # %% ../../nbs/datasets/04_files.ipynb #bb899a64
 def choose_attributes(
@@ -208,26 +217,27 @@ class FileDataset(ImageDataset):
         columns: dict[str, Tensor] | None = None,     # (N, ...) each, a row per item
         faults: Iterable[Fault] = (),                 # what was wrong with the lists already
         threads: int | None = None,                   # that read files at the same time; None: one per core, at most 8
+        instances: bool = True,                       # read the instance maps that items name
         **frame,                                      # `crop`, `fit`, `resample` of a `Frame`
     ):
         super().__init__(labels, attr_names, size)
         self.items, self.columns, self.faults = list(items), dict(columns or {}), list(faults)
         self.frame = Frame(self.height, self.width, **frame)
         self.table = identity_table(len(self.labels)) if table is None and self.labels else table
-        self.threads = threads or min(8, os.cpu_count() or 1)
+        self.threads, self.instances = threads or min(8, os.cpu_count() or 1), instances
 
     def __len__(self): return len(self.items)
 
     def __getitem__(self, i: int) -> Batch:
         item = self.items[i]
         x, full = self.read_image(item)
-        return self._sample(i, x, full, self.read_mask(item) if self.labels else None)
+        return self._sample(i, x, full, self.read_mask(item) if self.labels else None, self.read_instance(item))
 
-    def _sample(self, i, x, full, ids):
+    def _sample(self, i, x, full, ids, numbers):
         "From what was read to the sample"
         item, sample = self.items[i], Batch(image=to_pm1(x))
         if ids is not None: sample["mask"] = self._mask(item, ids, full)
-        if item.instance: sample["instance"] = torch.from_numpy(fit_ids(read_ids(item.instance), self.frame, full).astype(np.int64))
+        if numbers is not None: sample["instance"] = self._instance(item, numbers, full)
         return Batch(sample | self.extras(item, full) | {k: v[i] for k, v in self.columns.items()})
 
     def batch(self, indices):
@@ -259,6 +269,15 @@ def read_mask(self: FileDataset,
 ) -> np.ndarray:                        # (h, w) ids as in the file
     "The label map of an item at its own resolution"
     return read_ids(item.mask)
+
+@patch
+def read_instance(self: FileDataset,
+    item: Item,
+) -> np.ndarray | None:                 # (h, w) numbers as in the file; None: there are none, or nobody asked for them
+    "The instance map of an item at its own resolution"
+    if not (self.instances and item.instance): return None
+    if not os.path.exists(item.instance): raise _error(item.instance, "no such instance map", "put it there, or open the data with instances=False")
+    return read_ids(item.instance)
 
 @patch
 def extras(self: FileDataset,
@@ -303,22 +322,31 @@ def _mask(self: FileDataset, item, ids, full):
     if faults: raise DataError(faults, type(self).__name__)
     return self.table.to(torch.int64)[torch.from_numpy(small.astype(np.int64))]
 
-# %% ../../nbs/datasets/04_files.ipynb #dc47c9f1
+@patch
+def _instance(self: FileDataset, item, numbers, full):
+    "Sample's instance numbers (H, W) int64"
+    if faults := proportion_faults(item.instance, numbers.shape, full): raise DataError(faults, type(self).__name__)
+    return torch.from_numpy(fit_ids(numbers, self.frame, full).astype(np.int64))
+
+# %% ../../nbs/datasets/04_files.ipynb #4b3b5dc8
+def _caught(faults, f, *args):
+    "The result of a reading; None if it failed, and its faults are noted"
+    try: return f(*args)
+    except DataError as e: faults += e.faults
+
 @patch
 def _inspect(self: FileDataset, i):
     "Faults of item i, and which of the 256 ids its mask holds"
-    item, faults, x, full, ids, seen = self.items[i], [], None, None, None, np.zeros(256, bool)
-    try: x, full = self.read_image(item)
-    except DataError as e: faults += e.faults
-    if self.labels:
-        try:
-            ids, file = self.read_mask(item), item.mask or item.image
-            seen[ids.clip(0, 255)] = True
-            faults += id_faults(file, ids, self.table) + (proportion_faults(file, ids.shape, full) if full else [])
-        except DataError as e: faults += e.faults
-    if not faults:
-        try: self._sample(i, x, full, ids)
-        except DataError as e: faults += e.faults
+    item, faults, seen = self.items[i], [], np.zeros(256, bool)
+    x, full = _caught(faults, self.read_image, item) or (None, None)
+    ids = _caught(faults, self.read_mask, item) if self.labels else None
+    numbers = _caught(faults, self.read_instance, item)
+    if ids is not None:
+        seen[ids.clip(0, 255)] = True
+        faults += id_faults(item.mask or item.image, ids, self.table)
+    for file, a in ((item.mask or item.image, ids), (item.instance, numbers)):
+        if a is not None and full: faults += proportion_faults(file, a.shape, full)
+    if not faults: _caught(faults, self._sample, i, x, full, ids, numbers)
     return faults, seen
 
 # %% ../../nbs/datasets/04_files.ipynb #5dd59362
@@ -376,7 +404,7 @@ def files(self: FileDataset,
     item: Item,
 ) -> list[str | None]:
     "Every file that goes into the sample of an item"
-    return [item.image, item.mask if self.labels else None, item.instance]
+    return [item.image, item.mask if self.labels else None, item.instance if self.instances else None]
 
 # %% ../../nbs/datasets/04_files.ipynb #4ba10781
 _STORED = {"image": np.uint8, "mask": np.uint8, "instance": np.int32}      # other entries keep their type
