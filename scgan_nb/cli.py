@@ -236,8 +236,8 @@ def _demo_pictures(trainer, faces, folder:Path):
     "The figures of the demo: the three dials, obedience to the mask, losses."
     import torch
     from scgan_nb.core.runtime import seeded
-    from scgan_nb.trainers.progress import plot_losses
-    from scgan_nb.trainers.scgan_products import dials, edited, segmentation_check, training_strip
+    from scgan_nb.trainers.progress import plot_losses, training_strip
+    from scgan_nb.trainers.scgan_products import dials, edited, segmentation_check
     system, batch = trainer.system, faces.batch(torch.arange(8)).to(trainer.device)
     hair = [{n: float(n == h) for n in ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")} for h in ("Black_Hair", "Blond_Hair")]
     attrs = torch.stack([edited(system, c.cpu(), hair) for c in batch["attrs"][:4]])

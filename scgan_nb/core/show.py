@@ -12,7 +12,8 @@ from torch import Tensor
 from .batch import IGNORE, Batch, to_pm1, to_uint8
 
 # %% auto #0
-__all__ = ['LIMBS', 'palette', 'colorize', 'to_pil', 'Picture', 'grid', 'Mask', 'overlay', 'Pose', 'batch_picture']
+__all__ = ['LIMBS', 'palette', 'colorize', 'to_pil', 'Picture', 'grid', 'between', 'way_names', 'plotted', 'Mask', 'overlay',
+           'Pose', 'batch_picture']
 
 # %% ../../nbs/core/01_show.ipynb #40c715c3
 def palette(
@@ -132,6 +133,29 @@ def _wrap(text:str, font, width:int)->str:
         if lines and _text_width(f"{lines[-1]} {word}", font) <= width: lines[-1] += " " + word
         else: lines.append(word)
     return "\n".join(lines)
+
+# %% ../../nbs/core/01_show.ipynb #0ebdffab
+def between(
+    a:Tensor, # any shape
+    b:Tensor, # the same shape
+    n:int, # number of points, at least 2
+)->Tensor: # (n, ...) from a to b
+    "Points on the straight line from `a` to `b`, both included."
+    if n < 2: raise ValueError(f"n={n}: a line needs both its ends, so at least 2 points")
+    t = torch.linspace(0, 1, n).to(a).view(-1, *[1]*a.ndim)
+    return a + t*(b - a)
+
+def way_names(n:int, letter:str)->list[str]:
+    "Captions for the points of a line."
+    return [f"{letter}1", *[f"{i/(n-1):.0%}" for i in range(1, n - 1)], f"{letter}2"]
+
+# %% ../../nbs/core/01_show.ipynb #1fb6d00f
+def plotted(
+    figure, # matplotlib.figure.Figure, made without pyplot: no window, no global state
+)->Picture:
+    "A matplotlib figure as a picture."
+    file = io.BytesIO(); figure.savefig(file, format="png")
+    return Picture(Image.open(file).convert("P", palette=Image.ADAPTIVE, colors=64))
 
 # %% ../../nbs/core/01_show.ipynb #a9a87110
 class Mask(Picture):
