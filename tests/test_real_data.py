@@ -6,12 +6,12 @@ import pytest
 import torch
 from PIL import Image
 
-from scgan_nb.core.batch import check_batch
-from scgan_nb.datasets.base import DataError, crop, hflip
+from scgan_nb.core.batch import check_batch, instance_edges
+from scgan_nb.datasets.base import DataError
 from scgan_nb.datasets.celeba import CelebAMaskHQ
-from scgan_nb.datasets.files import FileDataset, Item, pair_files
 from scgan_nb.datasets.folder import FolderDataset
-from scgan_nb.datasets.labels import CELEBAMASK19, CELEBAMASK19_TO_LANDMARK7, LabelSet, apply_table, label_table
+from scgan_nb.datasets.labels import CELEBAMASK19, CELEBAMASK19_TO_LANDMARK7, apply_table
+from scgan_nb.datasets.layouts import COCOStuff
 
 
 @pytest.fixture(scope="module")
@@ -105,29 +105,55 @@ def test_folder_dataset_reads_the_same_files(celeba):
     assert all(torch.equal(own[i]["mask"], hq[i]["mask"]) for i in range(2))
 
 
-class Scenes(FileDataset):
-    "COCO-Stuff in the folders of SPADE's family, with 182 classes, unlabelled pixels as one more, and instances"
-    def __init__(self, root, size, **kw):
-        labels = LabelSet("coco", tuple(f"class {i}" for i in range(183)), tuple((i, i, i) for i in range(183)))
-        pairs, faults = pair_files(root/"train_img", root/"train_label")
-        items = [Item(i.name, i.image, i.mask, str(root/"train_inst"/f"{i.name}.png")) for i in pairs]
-        super().__init__(items, labels, size=size, table=label_table({i: i for i in range(182)} | {255: 182}), faults=faults, fit="stretch", resample="bicubic", **kw)
-
-
-def test_scenes_fit_the_base_class(coco):
-    data = Scenes(coco, 286).check(progress=False)
+def test_scenes_as_the_papers_train_on_them(coco):
+    data = COCOStuff(coco, 286, instances=True).check(progress=False)
+    assert len(data) == 13
     batch = check_batch(data.batch(range(4)), n_classes=183)
     assert batch["image"].shape == (4, 3, 286, 286) and batch["instance"].dtype == torch.int64
     assert (batch["mask"] == 182).any() and not (batch["mask"] == 255).any()
-    small = crop(hflip(batch, data.swaps), torch.tensor([0, 10, 20, 30]), torch.tensor([30, 20, 10, 0]), 256, 256)
+    small = data.augmented(256).batch(range(4))
     assert small["image"].shape[-2:] == small["mask"].shape[-2:] == small["instance"].shape[-2:] == (256, 256)
-    assert torch.equal(small["mask"][1], batch["mask"][1].flip(-1)[10:266, 20:276])
-    wide = Scenes(coco, (256, 512))[3]
+    wide = COCOStuff(coco, (256, 512))[3]
     assert wide["image"].shape == (3, 256, 512) and wide["mask"].shape == (256, 512)
 
 
 def test_unlabelled_pixels_may_be_ignored_instead(coco):
-    items, _ = pair_files(coco/"train_img", coco/"train_label")
-    labels = LabelSet("coco", tuple(f"class {i}" for i in range(182)), tuple((i, i, i) for i in range(182)))
-    mask = FileDataset(items, labels, size=128).check(progress=False).batch(range(len(items)))["mask"]
+    data = COCOStuff(coco, 128, labels="cocostuff182").check(progress=False)
+    mask = data.batch(range(13))["mask"]
     assert (mask == 255).any() and set(mask.unique().tolist()) <= {*range(182), 255}
+    assert torch.equal(COCOStuff(coco, 128).batch(range(13))["mask"], mask.masked_fill(mask == 255, 182))
+
+
+def test_names_say_what_is_in_the_pictures(coco):
+    "Seen by eye: a cat before a laptop, riders at the sea, a fire engine under clouds, a gull in fog."
+    data = COCOStuff(coco, 128)
+    seen = {item.name: {data.classes[i] for i in sample["mask"].unique()} for item, sample in zip(data.items, data)}
+    for name, there in {"000000017914": {"cat", "laptop", "person", "bed"}, "000000138805": {"horse", "person", "sea", "sky-other", "sand"},
+                        "000000197384": {"truck", "clouds", "tree", "road", "grass"}, "000000203744": {"bird", "sea", "fog"}, "000000580986": {"tennis racket", "person"}}.items():
+        assert there <= seen[name], (name, there - seen[name])
+
+
+def test_instance_edges_lie_where_the_picture_changes(coco):
+    "The mean change of brightness at the edges is above that at the same edges mirrored or moved."
+    def change(image, edges): return (((image.diff(dim=-1)[..., 1:, :].abs() + image.diff(dim=-2)[..., 1:].abs()).mean(0)) * edges[1:, 1:]).sum() / edges[1:, 1:].sum()
+    kept = 0
+    for sample in COCOStuff(coco, 192, instances=True):
+        edges = instance_edges(sample["instance"][None])[0, 0]
+        kept += change(sample["image"], edges) > max(change(sample["image"], e) for e in (edges.flip(-1), edges.roll(16, 0), edges.roll(16, 1)))
+    assert kept >= 12                                                            # of 13
+
+
+def test_instances_tell_neighbours_apart(coco):
+    "Players of one class: more than one number among the pixels of class person, and borders between them that the classes lack."
+    sample = COCOStuff(coco, 192, instances=True)[[i.name for i in COCOStuff(coco, 192).items].index("000000284465")]
+    assert len(sample["instance"][sample["mask"] == 0].unique()) > 5
+    assert (instance_edges(sample["instance"][None]) > instance_edges(sample["mask"][None])).sum() > 50
+
+
+def test_cache_of_scenes_gives_the_same_cuts(coco, tmp_path):
+    data = COCOStuff(coco, 72, instances=True)
+    fast = data.cached(tmp_path, progress=False)
+    for seed in range(3):
+        torch.manual_seed(seed); a = data.augmented(64).batch([1, 12])
+        torch.manual_seed(seed); b = fast.augmented(64).batch([1, 12])
+        assert all(torch.equal(a[k], b[k]) for k in a) and set(a) == {"image", "mask", "instance"}

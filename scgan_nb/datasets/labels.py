@@ -94,7 +94,8 @@ def bit_colour(
 
 # %% ../../nbs/datasets/01_labels.ipynb #926ff506
 _NATURAL = {"sky": (135, 190, 235), "sky-other": (135, 190, 235), "clouds": (225, 233, 240), "sea": (40, 105, 160),
-            "tree": (45, 105, 50), "grass": (110, 170, 75), "unlabelled": (0, 0, 0), "unknown": (0, 0, 0)}
+            "tree": (45, 105, 50), "grass": (110, 170, 75), "building": (165, 110, 90), "building-other": (165, 110, 90), "road": (115, 110, 120),
+            "sand": (230, 210, 160), "snow": (245, 248, 252), "unlabelled": (0, 0, 0), "unknown": (0, 0, 0)}
 
 def _numbered(name, classes):
     "Label set whose colours come from the numbers, but for a few that everybody knows"
