@@ -11,10 +11,10 @@ def results(part, parts):
     from scgan_nb.metrics.fid import FID, InceptionScore
     from scgan_nb.metrics.segmentation import SegmentationScore
     from scgan_nb.metrics.similarity import SSIM, Diversity
-    from scgan_nb.networks.faces_nets import FacesClassifier, FacesSegmentor
+    from scgan_nb.networks.judges import PictureClassifier, PictureSegmentor
     torch.manual_seed(0)
-    eyes = ClassifierExtractor(FacesClassifier(["a", "b"], size=16, width=8), "net", kinds=("a", "b"))
-    judge = FacesSegmentor(["x", "y", "z"], size=16, width=8)
+    eyes = ClassifierExtractor(PictureClassifier(["a", "b"], size=16, width=8), "net", kinds=("a", "b"))
+    judge = PictureSegmentor(["x", "y", "z"], size=16, width=8)
     real, fake, attrs, mask = torch.rand(40, 3, 16, 16) * 2 - 1, torch.rand(40, 3, 16, 16) - 0.5, torch.randint(0, 2, (40, 2)), torch.randint(0, 3, (40, 16, 16))
     mine = torch.arange(part, 40, parts)
     metrics = [FID(eyes), InceptionScore(eyes), SegmentationScore(judge, ["x", "y", "z"], name="s"), AttributeAccuracy(eyes, ["a", "b"]), SSIM()]

@@ -12,7 +12,7 @@ import torch
 import scgan_nb
 
 # %% auto #0
-__all__ = ['best_device', 'seed_everything', 'step_seed', 'seeded', 'packaged']
+__all__ = ['best_device', 'seed_everything', 'step_seed', 'seeded', 'packaged', 'weight_file']
 
 # %% ../../nbs/core/02_runtime.ipynb #716fbded
 def best_device(
@@ -70,3 +70,19 @@ def packaged(
         if (folder/name).exists(): return folder/name
     known = sorted({p.name for f in _data_folders() if f.is_dir() for p in f.iterdir() if p.name != "__pycache__"})
     raise FileNotFoundError(f"nothing called {name!r} ships with scgan_nb: there is {', '.join(known) or 'nothing yet'}")
+
+# %% ../../nbs/core/02_runtime.ipynb #afd3bce1
+def weight_file(
+    url:str, # where the file can be had
+    path:str|Path|None=None, # where it lies; None: among torch's downloads
+    download:bool=False, # fetch it if it is not there
+    instead:str="", # a sentence for the error: what to do without the file
+)->Path:
+    "A weight file that is on this machine, or an error that says how to get it there."
+    at = Path(path) if path else Path(torch.hub.get_dir())/"checkpoints"/url.rsplit("/", 1)[1]
+    if not at.is_file() and download:
+        at.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(at), progress=False)
+    if not at.is_file():
+        raise FileNotFoundError(f"the weights {at} are not on this machine: fetch {url} and put it there (or give its path, or ask for download=True). {instead}".rstrip())
+    return at

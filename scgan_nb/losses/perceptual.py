@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['PIX2PIXHD_WEIGHTS', 'VGG19_URL', 'VGG19_CONVS', 'feature_matching', 'perceptual_loss', 'VGG19', 'vgg19']
 
-# %% ../../nbs/losses/03_perceptual.ipynb #4b6ba9a1
+# %% ../../nbs/losses/03_perceptual.ipynb #fad0dcd1
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from ..core.runtime import weight_file
 
 # %% ../../nbs/losses/03_perceptual.ipynb #addb959e
 def feature_matching(
@@ -70,12 +71,8 @@ def vgg19(
 ) -> VGG19:  # frozen, in evaluation mode
     "VGG-19 features for `perceptual_loss`."
     if not isinstance(source, dict):
-        path = Path(source) if source else Path(torch.hub.get_dir()) / "checkpoints" / VGG19_URL.rsplit("/", 1)[1]
-        if download and not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(VGG19_URL, str(path), progress=False)
-        if not path.is_file(): raise FileNotFoundError(f"the VGG-19 weights {path} are not on this machine: fetch {VGG19_URL} and put it there, give its path, or ask for download=True. Offline, pass any function from pictures to a list of maps instead")
-        source = torch.load(path, map_location="cpu", weights_only=True)
+        file = weight_file(VGG19_URL, source, download, "Offline, any function from pictures to a list of maps will do, such as networks.judges.stand_in()")
+        source = torch.load(file, map_location="cpu", weights_only=True)
     net = VGG19(normalize)
     wanted = {f"features.{name.removeprefix('convs.')}": name for name in net.state_dict()}
     if missing := [n for n in wanted if n not in source]: raise ValueError(f"not a VGG-19 weight file in torchvision's format: {missing[0]} is missing")
