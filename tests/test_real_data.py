@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from scgan_nb.core.batch import check_batch, instance_edges
-from scgan_nb.datasets.base import DataError
+from scgan_nb.datasets.base import DataError, hflip
 from scgan_nb.datasets.celeba import CelebAMaskHQ
 from scgan_nb.datasets.folder import FolderDataset
 from scgan_nb.datasets.labels import CELEBAMASK19, CELEBAMASK19_TO_LANDMARK7, apply_table
@@ -73,6 +73,15 @@ def test_reduction_and_cache_give_the_same_samples(celeba, tmp_path):
         assert torch.equal(coarse[i]["mask"], apply_table(fine[i]["mask"], CELEBAMASK19_TO_LANDMARK7))
         assert all(torch.equal(fast[i][k], coarse[i][k]) for k in coarse[i])
     assert coarse[0]["mask"].unique().tolist() == [0, 1, 2, 3, 4, 5]              # a shut mouth
+
+
+def test_background_last_as_the_composition_networks_count(celeba):
+    fine, last = (CelebAMaskHQ(celeba, size=96, split="all", labels=name) for name in ("celebamask19", "celebamask19_last"))
+    for i in range(2):
+        m = fine[i]["mask"]
+        assert torch.equal(last[i]["mask"], torch.where(m == 0, 18, m - 1))
+        assert torch.equal(last.palette[last[i]["mask"]], fine.palette[m])                  # the same picture of the labels
+        assert torch.equal(hflip(last[i], last.swaps)["mask"], torch.where(hflip(fine[i], fine.swaps)["mask"] == 0, 18, hflip(fine[i], fine.swaps)["mask"] - 1))
 
 
 def test_fast_decoding_does_not_show(celeba):
