@@ -69,7 +69,7 @@ def draw_land(
     road = pick('way', (.5, 0, .5), (.4, .0, .6), (.3, 0, .7), (0., 1., 0), (.2, .45, .35), (1., 0, 0), (.1, .8, .1))  # none, asphalt, dirt
     water = is_('coast') + 2 * is_('lake') + 3 * is_('river')
     top = torch.where((water == 1) | (water == 2), bank + .05, horizon + .015)
-    wide = torch.where(water == 3, span('way_width', .50, .85), torch.where(road == 1, span('way_width', .34, .60), span('way_width', .17, .30)))
+    wide = torch.where(water == 3, span('way_width', .50, .85), torch.where(road == 1, span('way_width', .44, .70), span('way_width', .17, .30)))
     near = torch.where(is_('coast', 'lake') > 0, span('way_near', -.9, .9), span('way_near', -.6, .6))
     return dict(layout=layout, horizon=horizon, time=choose(u['time'], [.44, .14, .23, .19]), season=choose(u['season'], [.34, .22, .22, .22]),
                 weather=choose(u['weather'], [.66, .18, .16]), mood=u['mood'], sun=u['sun'] < .62, sun_x=span('sun_x', -.8, .8), sun_y=horizon - span('sun_y', .12, .62),
@@ -104,12 +104,12 @@ def stand(
     "A place that suits a thing: boats float, cars drive on the road, the others keep clear of both."
     q = {k: v[:, None] for k, v in p.items()}
     room = dict(house=.34, conifer=.16, tree=.18, bush=.12, animal=.14, person=.05, frame=.1).get(name, 0)
-    low, high = dict(house=(.10, .55), conifer=(.03, .80), tree=(.04, .80), bush=(.25, .98), person=(.42, .95), animal=(.42, .92), car=(.38, .86), boat=(.1, .9), frame=(.86, 1.)).get(name)
+    low, high = dict(house=(.10, .55), conifer=(.03, .80), tree=(.04, .80), bush=(.25, .98), person=(.42, .95), animal=(.42, .92), car=(.46, .90), boat=(.1, .9), frame=(.86, 1.)).get(name)
     shore = (q['water'] == 1) | (q['water'] == 2)
     x = 2.1 * (u['x'] - .5) if name != 'frame' else torch.where(u['x'] < .5, -1., 1.) * (.62 + .35 * (2 * u['x'] % 1))
     if name == 'boat':
         top = torch.where(q['water'] == 1, q['horizon'] + .05, far_bank(q, x) + .04)
-        y = torch.where(shore, top + (bank(q, x) - .06 - top) * u['y'].clamp(.1, .95), q['horizon'] + .25 + .6 * u['y'])
+        y = torch.where(shore, top + (bank(q, x) - .06 - top) * u['y'].clamp(.1, .95), q['horizon'] + .42 + .5 * u['y'])
         mid, half = way(q, y)
         return torch.where(shore, .8 * x, mid + half * .5 * (u['side'] - .5)), y
     near = torch.where(shore, bank(q, x) + .05, q['horizon'] + 0 * x)
@@ -144,6 +144,9 @@ def draw_things(
         near = ((y - p['horizon'][:, None]) / (1 - p['horizon'][:, None])).clamp(0, 1.1)
         high = torch.tensor([HEIGHTS[k] for k in KINDS], dtype=torch.float64, device=x.device)[kind]
         size = high * (.26 + .74 * near) * (.85 + .3 * v['size']) * (1.45 if name == 'frame' else 1)
+        half = way({k: v[:, None] for k, v in p.items()}, y)[1]
+        if name == 'boat': size = torch.where((p['water'] == 3)[:, None], size.minimum(1.7 * half), size)
+        if name == 'car': size = size.minimum(1.02 * half)
         if name == 'frame': y = y.clamp(min=.9)
         rows.append((kind.double(), x, y, size, v['a'], v['b'])); at += n
     kind, x, y, size, a, b = (torch.cat(c, 1) for c in zip(*rows))
