@@ -7,7 +7,7 @@ __all__ = ['PICTURE_ENDINGS', 'Frame', 'resize_ids', 'fit_ids', 'read_picture', 
            'stems', 'orphans', 'pair_files', 'choose_attributes', 'FileDataset', 'in_threads', 'proportion_faults',
            'id_faults', 'CachedDataset']
 
-# %% ../../nbs/datasets/04_files.ipynb #9e8ef318
+# %% ../../nbs/datasets/04_files.ipynb #739e5e8d
 import json
 import math
 import os
@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import asdict, dataclass
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -143,9 +144,9 @@ def list_files(
     "Names of the files of a folder; a missing or empty folder is an error"
     folder = Path(folder)
     if not folder.is_dir(): raise DataError([Fault(str(folder), "no such folder", "correct the path, or unpack the data set there")], "listing")
-    found = (os.path.relpath(os.path.join(top, f), folder).replace(os.sep, "/") for top, dirs, files in os.walk(folder)
-             for f in (files if recursive or Path(top) == folder else ()) if f.lower().endswith(endings) and not f.startswith("."))
-    found = sorted(found, key=natural)
+    tops = islice(os.walk(folder), None if recursive else 1)
+    below = ((os.path.relpath(top, folder).replace(os.sep, "/") + "/", files) for top, _, files in tops)
+    found = sorted((path.removeprefix("./") + f for path, files in below for f in files if f.lower().endswith(endings) and not f.startswith(".")), key=natural)
     if not found: raise DataError([Fault(str(folder), f"no files ending in {' '.join(endings)}", "correct the path, or unpack the data set there")], "listing")
     return found
 

@@ -38,7 +38,7 @@ class COCOStuff(FileDataset):
         folders = {f"{split}_img": None, f"{split}_label": None} | ({f"{split}_inst": "put the instance maps there, or open the data with instances=False"} if instances else {})
         _check_layout("COCOStuff", root, split, ("train", "val"), folders, f"{split}_img/ and {split}_label/")
         items, faults = pair_files(root/f"{split}_img", root/f"{split}_label")
-        items = [Item(i.name, i.image, i.mask, str(root/f"{split}_inst"/f"{i.name}.png")) for i in items]
+        items = [Item(i.name, i.image, i.mask, os.path.join(root, f"{split}_inst", f"{i.name}.png")) for i in items]
         super().__init__(items, labels, size=size, table=table_between(COCOSTUFF182, labels), faults=faults, instances=instances, fit=fit, resample=resample, **kw)
 
 # %% ../../nbs/datasets/13_layouts.ipynb #b59492e4
