@@ -57,8 +57,8 @@ def one_hot(
     if mask.ndim != 3: raise ValueError(f"one_hot wants a mask of shape (B, H, W), not {tuple(mask.shape)}: add the batch axis with mask[None]")
     if check: check_ids(mask, n)
     b, h, w = mask.shape
-    index = mask.long().clamp(max=n)[:, None]                             # ignore becomes plane n, cut off below
-    return torch.zeros(b, n+1, h, w, dtype=dtype, device=mask.device).scatter_(1, index, 1)[:, :n]
+    index, labelled = mask.long().clamp(max=n - 1)[:, None], (mask != IGNORE)[:, None]
+    return torch.zeros(b, n, h, w, dtype=dtype, device=mask.device).scatter_(1, index, labelled.to(dtype))
 
 # %% ../../nbs/core/00_batch.ipynb #e12b39dc
 def instance_edges(

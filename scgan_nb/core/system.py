@@ -59,6 +59,7 @@ class System(nn.Module):
     suits:dict[str, str] = {}            # name of a label set -> the configuration published for such data
     updates:list[Update] = []            # in the order in which they run within a step
     ema:tuple[str, ...] = ("generator",) # networks whose averaged weights make the pictures
+    world:str = "faces"                  # the drawn data that it is shown with
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['BLOCK_LEVELS', 'lrelu', 'enlarge', 'SpectralConv', 'NormConv', 'start_small_', 'Vectors', 'SemanticVectorGenerator',
-           'SCResnetBlock', 'block_levels', 'Painting', 'Generator', 'Encoder', 'Verdict', 'PatchDiscriminator',
-           'MultiscaleDiscriminator', 'FPSEDiscriminator', 'SPADEResnetBlock', 'SPADEGenerator']
+           'SCResnetBlock', 'block_levels', 'Painting', 'Generator', 'Encoder', 'Verdict', 'same_number',
+           'PatchDiscriminator', 'MultiscaleDiscriminator', 'FPSEDiscriminator', 'SPADEResnetBlock', 'SPADEGenerator']
 
-# %% ../../nbs/networks/02_semantic_composition.ipynb #1a546a68
+# %% ../../nbs/networks/02_semantic_composition.ipynb #705466b9
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .layers import SpectralNorm, check_size
-from .spatial_conditioning import SPADE, IterativeGaussian, SpatialCondConv2d, SpatialCondNorm, bin_means, label_pyramid, routing
+from .spatial_conditioning import SPADE, IterativeGaussian, SpatialCondConv2d, SpatialCondNorm, bin_means, label_pyramid, routing, shrink
 
 # %% ../../nbs/networks/02_semantic_composition.ipynb #a958598d
 def lrelu(x): return F.leaky_relu(x, 0.2)
@@ -198,7 +198,7 @@ class Generator(nn.Module, PyTorchModelHubMixin):
     ) -> torch.Tensor:  # (B,3,H,W), unbounded
         "The picture before it is cut to [-1,1]. One mask and its vectors serve many z."
         self.check(s, z)
-        x = self.seed(z).unflatten(1, self.seed_shape) if self.z_dim else self.seed(F.interpolate(s, v.conv[0].shape[-2:], mode="nearest"))
+        x = self.seed(z).unflatten(1, self.seed_shape) if self.z_dim else self.seed(shrink(s, v.conv[0].shape[-2:]))
         shares = [[routing(l, self.temperature, self.act).expand(len(x), -1, -1, -1) for l in pair] for pair in zip(v.conv, v.norm)]
         for i, (block, level) in enumerate(zip(self.blocks, self.levels)):
             if i and level > self.levels[i - 1]: x = enlarge(x)
@@ -251,6 +251,15 @@ class Verdict(NamedTuple):
         part = lambda x, i: [part(y, i) for y in x] if isinstance(x, list) else x.chunk(2)[i]
         return tuple(Verdict(part(self.scores, i), part(self.features, i)) for i in range(2))
 
+# %% ../../nbs/networks/02_semantic_composition.ipynb #59f66877
+def same_number(
+    s:torch.Tensor,  # (B/n,...)
+    x:torch.Tensor,  # (B,...)
+) -> torch.Tensor:  # (B,...)
+    "One s for each x: all of them again and again."
+    if len(x) % len(s): raise ValueError(f"{len(x)} pictures and {len(s)} masks do not fit: give a mask for each picture, or for each pair of fake and real")
+    return s if len(s) == len(x) else s.repeat(len(x) // len(s), *[1] * (s.dim() - 1))
+
 # %% ../../nbs/networks/02_semantic_composition.ipynb #8994c273
 class PatchDiscriminator(nn.Module):
     "Scores of patches, and the features on the way (a list, the scores last)."
@@ -285,10 +294,10 @@ class MultiscaleDiscriminator(nn.Module, PyTorchModelHubMixin):
 
     def forward(self,
         x:torch.Tensor,  # (B,3,H,W) in [-1,1]
-        s:torch.Tensor,  # (B,s_dim,H,W) one-hot
+        s:torch.Tensor,  # (B,s_dim,H,W) one-hot; or B/2 for pictures that come as fake and real of the same masks
     ) -> Verdict:  # a group of features per scale
         "Judge pictures of given masks."
-        h, maps = torch.cat([s, x], 1), []
+        h, maps = torch.cat([same_number(s, x), x], 1), []
         for i, net in enumerate(self.scales):
             if i: h = F.avg_pool2d(h, 3, 2, 1, count_include_pad=False)
             maps.append(net(h))
@@ -311,7 +320,7 @@ class FPSEDiscriminator(nn.Module, PyTorchModelHubMixin):
 
     def forward(self,
         x:torch.Tensor,  # (B,3,H,W) in [-1,1]; H and W multiples of 32
-        s:torch.Tensor,  # (B,s_dim,H,W) one-hot
+        s:torch.Tensor,  # (B,s_dim,H,W) one-hot; or B/2 for pictures that come as fake and real of the same masks
     ) -> Verdict:  # scores at strides 4, 8, 16; four groups of one feature map, strides 4 to 32
         "Judge pictures of given masks."
         check_size(x, 32, "FPSEDiscriminator")
@@ -323,7 +332,7 @@ class FPSEDiscriminator(nn.Module, PyTorchModelHubMixin):
         s = F.avg_pool2d(s, 2)
         for top, final in zip(reversed(tops), self.final):
             s, f = F.avg_pool2d(s, 2), final(top)
-            scores.append(self.real(f) + (self.embedding(s) * self.match(f)).sum(1, keepdim=True))
+            scores.append(self.real(f) + (same_number(self.embedding(s), x) * self.match(f)).sum(1, keepdim=True))
         return Verdict(scores, [[m] for m in maps])
 
 # %% ../../nbs/networks/02_semantic_composition.ipynb #4555b120
@@ -360,7 +369,7 @@ class SPADEGenerator(nn.Module, PyTorchModelHubMixin):
     def pre_tanh(self, s):
         "The picture (B,3,H,W) before tanh."
         check_size(s, self.multiple, "SPADEGenerator", cells=1)
-        x = self.seed(F.interpolate(s, [n // self.multiple for n in s.shape[-2:]], mode="nearest"))
+        x = self.seed(shrink(s, [n // self.multiple for n in s.shape[-2:]]))
         for i, (block, level) in enumerate(zip(self.blocks, self.levels)):
             if i and level > self.levels[i - 1]: x = enlarge(x)
             x = block(x, s)

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['ACTS', 'mix_experts', 'Recompute', 'spatial_cond_conv2d', 'SpatialCondConv2d', 'plain_norm', 'SpatialCondNorm',
-           'channel_bins', 'bin_means', 'routing', 'IterativeGaussian', 'encode_position', 'label_pyramid', 'SPADE']
+           'channel_bins', 'bin_means', 'routing', 'IterativeGaussian', 'encode_position', 'label_pyramid', 'shrink',
+           'SPADE']
 
 # %% ../../nbs/networks/02_spatial_conditioning.ipynb #b446dabc
 import torch
@@ -200,6 +201,15 @@ def label_pyramid(
     if by_pixel: out[-1] = encode_position(s, encode, edge)
     return out
 
+# %% ../../nbs/networks/02_spatial_conditioning.ipynb #aedb15cb
+def shrink(
+    s:torch.Tensor,  # (B,s_dim,H,W)
+    size,  # (h, w)
+) -> torch.Tensor:  # (B,s_dim,h,w)
+    "Nearest-neighbour resize; where whole pixels are left out, without a copy of the rest."
+    (H, W), (h, w) = s.shape[-2:], size
+    return s[..., ::H // h, ::W // w] if H % h == 0 and W % w == 0 else F.interpolate(s, size, mode="nearest")
+
 # %% ../../nbs/networks/02_spatial_conditioning.ipynb #3afcd4cd
 class SPADE(nn.Module):
     "Norm with scale and shift predicted from a mask: x (B,C,H,W), s (B,s_dim,any,any) -> (B,C,H,W)."
@@ -215,6 +225,6 @@ class SPADE(nn.Module):
         self.gamma, self.beta = (nn.Conv2d(hidden, channels, 3, padding=1) for _ in range(2))
 
     def forward(self, x, s):
-        a = F.relu(self.shared(F.interpolate(s, x.shape[-2:], mode="nearest")))
+        a = F.relu(self.shared(shrink(s, x.shape[-2:])))
         x = self.norm(x)
         return torch.addcmul(x + self.beta(a), x, self.gamma(a))

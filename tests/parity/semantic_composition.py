@@ -1,14 +1,15 @@
 """How the fixtures of semantic_composition are run."""
 import torch
-from torch.nn import functional as F
 
-from scgan_nb.core.batch import instance_edges, one_hot
+from scgan_nb.core.batch import Batch, instance_edges, one_hot
+from scgan_nb.core.system import training_only
 from scgan_nb.losses.adversarial import critic_loss, generator_loss
 from scgan_nb.losses.latent import kl_divergence
 from scgan_nb.losses.perceptual import feature_matching, perceptual_loss, vgg19
 from scgan_nb.networks.semantic_composition import SCResnetBlock, SemanticVectorGenerator
 from scgan_nb.networks.spatial_conditioning import SPADE, IterativeGaussian, SpatialCondConv2d, SpatialCondNorm
 from scgan_nb.official import OFFICIAL, Official, load_official, sc_generator_names, spade_names, translate
+from scgan_nb.trainers.semantic_composition import SemanticComposition
 from tests.parity.adapter import Adapter
 
 GENERATOR = OFFICIAL["semantic_composition/generator"]
@@ -153,34 +154,27 @@ def preprocess(fixture, weights, inputs):
 
 @torch.enable_grad()
 def train_step(fixture, weights, inputs):
-    "Two iterations of the official training loop: generator, then discriminator on a fresh picture of the moved generator."
+    "Two iterations of the official training loop are two of the table of updates of our system."
     config, out = fixture["config"], {}
     part = lambda prefix: {n.removeprefix(prefix): w for n, w in weights.items() if n.startswith(prefix)}
-    G, D = load_generator(fixture, part("netG.")), load({"multiscale": "discriminator", "fpse": "fpse_discriminator"}[config["netD"]], fixture, part("netD."))
-    slower = 1 if config["no_TTUR"] else 2
-    adam = {net: torch.optim.Adam(net.parameters(), lr, (config["beta1"], config["beta2"])) for net, lr in [(G, config["lr"] / slower), (D, config["lr"] * slower)]}
-    s, real = one_hot(inputs["label"][:, 0], config["semantic_nc"]), inputs["image"]
-
-    def step(net, terms, i):
-        adam[net].zero_grad(); sum(terms.values()).backward()
-        if i == 0: out[f"grad_norm.{'G' if net is G else 'D'}"] = torch.stack([p.grad.norm() for p in net.parameters() if p.grad is not None]).norm()
-        adam[net].step()
-        out.update({f"step{i}.{name}": value.detach() for name, value in terms.items()})
-
-    def judge(fake):
-        "Painted and real in one batch, as the official code does: one power iteration for both."
-        return D(torch.cat([fake, real]), torch.cat([s, s])).halves()
+    slower, judge = 1 if config["no_TTUR"] else 2, {"multiscale": "discriminator", "fpse": "fpse_discriminator"}[config["netD"]]
+    system = SemanticComposition(classes=config["semantic_nc"], size=inputs["image"].shape[-1], z_dim=0, width=4, vector_width=4, seed_width=4, d_width=4, discriminator=config["netD"],
+                                 gan_mode=config["gan_mode"], lambda_feat=config["lambda_feat"], lambda_vgg=0., lambda_aux=config["lambda_w_recon"], aux_loss=config["rw_loss"],
+                                 lr=(config["lr"] / slower, config["lr"] * slower), betas=(config["beta1"], config["beta2"]))
+    system.generator, system.discriminator = load_generator(fixture, part("netG.")), load(judge, fixture, part("netD."))
+    adam = {u.trains: torch.optim.Adam(system.networks[u.trains[0]].parameters(), u.lr, u.betas) for u in system.updates}
+    names = dict(adv="GAN", feat="GAN_Feat", aux=f"W_Recon_{config['rw_loss']}", fake="D_Fake", real="D_real")
+    watch = system.generator.register_forward_hook(lambda net, given, painting: out.update({f"step{i}.fake": painting.image.detach()}))
 
     for i in range(2):
-        painting = G(s)
-        of_fake, of_real = judge(painting.image)
-        out[f"step{i}.fake"] = painting.image.detach()
-        step(G, {"GAN_Feat": config["lambda_feat"] * feature_matching(of_fake.features, of_real.features), "GAN": generator_loss(of_fake.scores, config["gan_mode"]),
-                 "W_Recon_l1": config["lambda_w_recon"] * F.l1_loss(painting.aux, real)}, i)
-        with torch.no_grad(): fake = G(s).image
-        of_fake, of_real = judge(fake)
-        terms = critic_loss(of_real.scores, of_fake.scores, config["gan_mode"])
-        step(D, {"D_Fake": terms["fake"], "D_real": terms["real"]}, i)
+        batch = system.begin(Batch(image=inputs["image"], mask=inputs["label"][:, 0]))
+        for update in system.updates:
+            with training_only(system, update.trains):
+                terms = system(batch, update.name)
+                adam[update.trains].zero_grad(); sum(terms.values()).backward()
+            if i == 0: out[f"grad_norm.{update.name[0].upper()}"] = torch.stack([p.grad.norm() for p in system.networks[update.trains[0]].parameters() if p.grad is not None]).norm()
+            adam[update.trains].step()
+            out.update({f"step{i}.{names[name]}": value.detach() for name, value in terms.items()})
     return out
 
 
