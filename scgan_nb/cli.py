@@ -113,7 +113,7 @@ def scgan_train(
     save:int=1000, # steps between checkpoints
     sample:int=200, # steps between sample grids
     device:str=None, # cuda, mps or cpu (default: the fastest there is)
-    cache:str=None, # folder that keeps the pictures at their training size, made and checked once; for large datasets
+    cache:str=None, # folder that keeps the pictures at their training size, made and checked once; for large or drawn datasets
     no_check:bool=False, # skip reading the whole dataset once before training
 ):
     "Train a system. The same command again goes on where the last one stopped."
@@ -121,7 +121,7 @@ def scgan_train(
     from scgan_nb.trainers.trainer import Trainer
     data = data or cls.world
     source = open_data(data, root, augment or size, split, parse_settings(dataset))
-    if cache and data not in WORLDS: source = source.cached(cache)
+    if cache: source = source.cached(cache)
     elif not no_check: source.check()
     if augment: source = source.augmented(size)
     changes = parse_settings(set) | ({"width": width} if width else {})

@@ -7,7 +7,7 @@ __all__ = ['PICTURE_ENDINGS', 'Frame', 'resize_ids', 'fit_ids', 'read_picture', 
            'stems', 'orphans', 'pair_files', 'choose_attributes', 'FileDataset', 'in_threads', 'proportion_faults',
            'id_faults', 'CachedDataset']
 
-# %% ../../nbs/datasets/04_files.ipynb #739e5e8d
+# %% ../../nbs/datasets/04_files.ipynb #f66300a4
 import json
 import math
 import os
@@ -24,6 +24,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import scgan_nb
 import torch
 from fastcore.basics import patch
 from PIL import Image, ImageOps
@@ -387,6 +388,16 @@ def split(self: FileDataset,
 
 # %% ../../nbs/datasets/04_files.ipynb #4b60e0ec
 @patch
+def fingerprint(self: ImageDataset,
+) -> str:                           # 16 hexadecimal digits
+    "Of samples that are made in code: changes with their settings, and with the code that makes them"
+    plain = {k: v for k, v in sorted(vars(self).items()) if isinstance(v, (int, float, str, list, tuple))}
+    h = sha256(repr((type(self).__name__, self.labels, plain)).encode())
+    for file in sorted((Path(scgan_nb.__file__).parent/"datasets").glob("*.py")): h.update(file.read_bytes())
+    return h.hexdigest()[:16]
+
+# %% ../../nbs/datasets/04_files.ipynb #c9fa7009
+@patch
 def fingerprint(self: FileDataset,
 ) -> str:                           # 16 hexadecimal digits
     "Changes when the files, their order, or what is made of them change"
@@ -418,7 +429,7 @@ def _unpack(key, a):
 
 # %% ../../nbs/datasets/04_files.ipynb #b2b43911
 class CachedDataset(ImageDataset):
-    "Samples from memory-mapped arrays that `FileDataset.cached` wrote"
+    "Samples from memory-mapped arrays that `cached` wrote"
     def __init__(self,
         folder: str | Path,                 # with about.json and an array per entry
         like: ImageDataset,                 # the data set that was cached: labels, attributes, size
@@ -464,7 +475,7 @@ def _write_arrays(data, folder, progress, chunk=64):
 
 # %% ../../nbs/datasets/04_files.ipynb #bfa68673
 @patch
-def cached(self: FileDataset,
+def cached(self: ImageDataset,
     folder: str | Path,             # where caches live; each gets a folder below
     check: bool = True,             # look for faults before a new cache is written
     progress: bool = True,          # show a bar

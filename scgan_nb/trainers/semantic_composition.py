@@ -101,7 +101,7 @@ class CityscapesConfig(ADE20KConfig):
 class ScenesConfig(CelebAMaskHQConfig):
     "For drawn scenes at 64 px: 2 million parameters, a seed of 4 x 4, experts that specialise early."
     recipe = dict(batch=8, epochs=8, decay_epochs=4)
-    classes:list[str]|int=16
+    classes:list[str]|int=18
     size:int|tuple[int, int]=64
     edge:bool=True
     width:int=16
@@ -115,7 +115,7 @@ class ScenesConfig(CelebAMaskHQConfig):
     z_dim:int=32
     e_width:int=16
     d_width:int=24
-    lambda_kld:float=0.01
+    lambda_kld:float=0.003
     reuse_fake:bool=True
     lr:tuple[float, float]=(1e-3, 1e-3)
     betas:tuple[float, float]=(0.0, 0.99)
@@ -145,7 +145,7 @@ class SemanticComposition(System):
     "Image Synthesis via Semantic Composition (Wang et al., ICCV 2021): pictures from a label map, and a style where there is an encoder."
     name, Hyper, world = "semantic_composition", CelebAMaskHQConfig, "scenes"
     configs = {"celebamask-hq": CelebAMaskHQConfig, "ade20k": ADE20KConfig, "coco-stuff": COCOStuffConfig, "cityscapes": CityscapesConfig, "scenes": ScenesConfig}
-    suits = dict(celebamask19="celebamask-hq", ade20k150="ade20k", ade20k151="ade20k", ade20k151_raw="ade20k", cocostuff182="coco-stuff", cocostuff183="coco-stuff", cityscapes35="cityscapes", scenes16="scenes")
+    suits = dict(celebamask19="celebamask-hq", ade20k150="ade20k", ade20k151="ade20k", ade20k151_raw="ade20k", cocostuff182="coco-stuff", cocostuff183="coco-stuff", cityscapes35="cityscapes", scenes18="scenes")
 
     def __init__(self,
         **hyper, # see `CelebAMaskHQConfig`
