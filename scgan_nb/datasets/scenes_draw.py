@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['MOODS', 'SKY', 'MIDDLE', 'LOW', 'LIGHT', 'SHADE', 'CLOUD', 'UNDER', 'DEEP', 'GRASS', 'SAND', 'EARTH', 'FOLIAGE',
            'NEEDLES', 'SHRUB', 'BLOOM', 'CROP', 'WALLS', 'ROOFS', 'COATS', 'TROUSERS', 'BODIES', 'SAILS',
-           'COATS_OF_FUR', 'SKINS', 'SIDES', 'PAINTERS', 'REACH', 'mood', 'pick', 'glaze', 'lattice', 'noise',
-           'sprinkle', 'frames', 'put', 'land', 'distance', 'air', 'paint_sky', 'paint_stars', 'paint_sun',
+           'COATS_OF_FUR', 'SKINS', 'SIDES', 'SHADOWS', 'PAINTERS', 'REACH', 'mood', 'pick', 'glaze', 'lattice',
+           'noise', 'sprinkle', 'frames', 'put', 'land', 'distance', 'air', 'paint_sky', 'paint_stars', 'paint_sun',
            'paint_suns', 'paint_cloud', 'paint_clouds', 'paint_range', 'hill_top', 'paint_hill', 'paint_ground',
-           'paint_flowers', 'paint_fields', 'course', 'mirror', 'paint_water', 'paint_road', 'shadow', 'tint', 'rim',
-           'paint_conifer', 'clumps', 'paint_tree', 'paint_bush', 'slab', 'paint_house', 'paint_tower', 'paint_blades',
-           'paint_openings', 'paint_person', 'paint_car', 'paint_boat', 'paint_animal', 'levels', 'paint_things',
-           'paint_thing', 'blank', 'paint_land', 'paint_all', 'count_up', 'draw_scenes']
+           'paint_flowers', 'paint_fields', 'course', 'mirror', 'paint_water', 'paint_road', 'paint_shadow', 'tint',
+           'rim', 'paint_conifer', 'clumps', 'paint_tree', 'paint_bush', 'slab', 'paint_house', 'paint_tower',
+           'paint_blades', 'paint_openings', 'paint_person', 'paint_car', 'paint_boat', 'paint_animal', 'rounds',
+           'table', 'paint_shadows', 'paint_things', 'paint_thing', 'blank', 'paint_land', 'paint_all', 'count_up',
+           'draw_scenes']
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #0c0b99ab
 import math
@@ -433,11 +434,13 @@ def paint_road(s:Sheet):
     lay(c, mix(s.shade, s.light, .9), (asphalt * .85 * torch.maximum(dash, edge * .8))[:, None])
     land(s, c, cover(d, s.px), 'road', far)
 
-# %% ../../nbs/datasets/08_scenes_draw.ipynb #e3438b37
-def shadow(s:Sheet, wide, flat):
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #10caeabd
+SHADOWS = dict(conifer=(.30, .07), tree=(.36, .07), bush=(.85, .16), house=(.72, .08), tower=(.24, .05), person=(.24, .06), car=(.72, .12), animal=(.55, .10))  # half width, half depth
+
+def paint_shadow(s:Sheet):
     "The shadow on the ground below a thing, longer on the side away from the light."
-    du = s.u + .45 * wide * s.lx
-    r2 = (du / (1.25 * wide)) ** 2 + (s.v / flat) ** 2
+    du = s.u + s.shift * s.lx
+    r2 = (du / s.wide) ** 2 + (s.v / s.flat) ** 2
     soft = spot(r2 * 2.2) * (.50 - .22 * (s.weather > 0).float())
     lay(s.image, s.image * s.shade * .62, soft[:, None])
 
@@ -453,7 +456,6 @@ def rim(s:Sheet, d:Tensor, side:Tensor) -> Tensor: # (B,H,W)
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #15cda534
 def paint_conifer(s:Sheet):
     "A fir: tiers of branches, snow on them in winter."
-    shadow(s, .30, .07)
     trunk = rounded(s.u, s.v + .07, .035, .09, .02)
     put(s, tint(s, s.bark, .35 + 0 * s.u * s.v), cover(trunk * s.size, s.px), 'conifer')
     k = ((-s.v - .08) / .94)
@@ -495,7 +497,6 @@ def clumps(
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #69afbf65
 def paint_tree(s:Sheet):
     "A broadleaf tree: green, in blossom, golden, or white with frost."
-    shadow(s, .36, .07)
     trunk = stroke(s.u, s.v, (0., 0.), (.03 * wave(40 * s.a), -.5), .048, .03)[0]
     branch = torch.minimum(stroke(s.u, s.v, (0., -.30), (.16, -.56), .022, .012)[0], stroke(s.u, s.v, (0., -.26), (-.15, -.54), .022, .012)[0])
     put(s, tint(s, s.bark, (.5 + 6 * s.u * s.lx).clamp(0, 1) + 0 * s.v), cover(torch.minimum(trunk, branch) * s.size, s.px), 'tree')
@@ -509,7 +510,6 @@ def paint_tree(s:Sheet):
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #86b95201
 def paint_bush(s:Sheet):
     "A bush, with blossoms or berries."
-    shadow(s, .85, .16)
     d, t = clumps(s, ((-.62, -.30, .36), (.62, -.28, .34), (-.2, -.55, .42), (.28, -.48, .42), (.0, -.30, .42)), 5.5)
     d = torch.maximum(d, s.v - .02)
     leaf = pick(SHRUB, s.b, s.season)
@@ -530,7 +530,6 @@ def paint_house(s:Sheet):
     u, v = s.u * turned, s.v
     lx = s.lx * turned
     tall = .46 + .16 * (s.b > .55).float()
-    shadow(s, .72, .08)
     wall = pick(WALLS, (s.a * 3.7 + s.b * 1.9) % 1)
     roof = pick(ROOFS, (s.a * 5.3 + s.b * 2.7) % 1)
     white = s.image.new_tensor([.95, .97, 1.]).view(1, 3, 1, 1)
@@ -559,7 +558,6 @@ def paint_house(s:Sheet):
 def paint_tower(s:Sheet):
     "A striped lighthouse at the coast, a windmill on land."
     sea = (s.water > 0).float()
-    shadow(s, .24, .05)
     u, v = s.u, s.v
     flat = 0 * u * v
     half = .145 + .085 * (v + .80)
@@ -613,7 +611,6 @@ def paint_openings(s:Sheet, u, v, tall):
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #f26eeee8
 def paint_person(s:Sheet):
     "Someone out for a walk: coat, trousers, hair, perhaps a scarf."
-    shadow(s, .24, .06)
     stride = .06 + .05 * s.b
     legs = torch.minimum(stroke(s.u, s.v, (.04, -.38), (stride, -.03), .062, .05)[0], stroke(s.u, s.v, (-.04, -.38), (-stride, -.03), .062, .05)[0])
     t = (.62 + 2.6 * s.u * s.lx).clamp(.1, 1) + 0 * s.v
@@ -631,7 +628,6 @@ def paint_person(s:Sheet):
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #b8307707
 def paint_car(s:Sheet):
     "A car seen from the front or from behind."
-    shadow(s, .72, .12)
     body = pick(BODIES, (s.a * 6.1 + s.b) % 1)
     dark = s.image.new_tensor([.13, .14, .18]).view(1, 3, 1, 1)
     flat = 0 * s.u * s.v
@@ -677,7 +673,6 @@ def paint_animal(s:Sheet):
     swap = torch.where((s.a * 8.3) % 1 < .5, -1., 1.)
     u, v = s.u * swap, s.v
     sheep = ((s.a < .45) | (s.b < .3)).float()
-    shadow(s, .55, .10)
     coat = mix(pick(COATS_OF_FUR, (s.a * 3.1 + s.b) % 1), s.image.new_tensor([.98, .96, .91]).view(1, 3, 1, 1), sheep[:, None])
     dark = mix(coat * .55, s.image.new_tensor([.20, .18, .20]).view(1, 3, 1, 1), sheep[:, None])
     lx, flat = s.lx * swap, 0 * u * v
@@ -693,41 +688,59 @@ def paint_animal(s:Sheet):
     head = torch.minimum(stroke(u, v, (.60, -.86), (.74, -.76), .10, .075)[0], stroke(u, v, (.56, -.93), (.50, -1.), .035, .02)[0])
     put(s, tint(s, dark, (t + .1).clamp(0, 1)), cover(head * s.size, s.px), 'animal')
 
-# %% ../../nbs/datasets/08_scenes_draw.ipynb #edccc6b3
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #dc6399f6
 PAINTERS = dict(conifer=paint_conifer, tree=paint_tree, bush=paint_bush, house=paint_house, tower=paint_tower, person=paint_person, car=paint_car, boat=paint_boat, animal=paint_animal)
-REACH = dict(conifer=(.64, .60, .50), tree=(.76, .58, .48), bush=(1.8, .66, .40), house=(1.54, .62, .50), tower=(.56, .72, .60), person=(.51, .56, .46), car=(1.54, .62, .45), boat=(.56, .85, .2), animal=(1.17, .62, .48))  # half width, half height, how far up the middle is
+REACH = dict(conifer=(.42, .56, .50), tree=(.62, .60, .54), bush=(1.31, .62, .58), house=(.73, .56, .53), tower=(.53, .66, .64), person=(.27, .54, .50), car=(.63, .54, .50), boat=(.50, .80, .22), animal=(.84, .54, .50))  # half width, half height, how far up the middle is
 
-def levels(
-    frame:Tensor, # (B,n,5) from frames
-    there:Tensor, # (B,n) bool
-) -> Tensor: # (B,n) int64, -1 where nothing is
-    "Things that do not touch can be painted at the same time: each gets the first turn after all those behind it that it touches."
+def rounds(
+    frame:Tensor, # (B,n,5) from frames, the far before the near
+    what:Tensor, # (B,n) int64: which things can be painted together; -1 where nothing is
+): # yields b, k of the things of one round
+    "An order of painting in few rounds: a thing must wait only for those behind it that it touches, and the most frequent kind of what is ready comes next."
     _, top, left, rows, cols = frame.unbind(2)
-    turn = torch.full_like(top, -1)
-    for k in range(top.shape[1]):
-        at = lambda t: t[:, k, None]
-        touch = (at(left) < (left + cols)[:, :k]) & (left[:, :k] < at(left + cols)) & (at(top) < (top + rows)[:, :k]) & (top[:, :k] < at(top + rows))
-        first = torch.where(touch & there[:, :k], turn[:, :k] + 1, 0).amax(1) if k else 0 * top[:, 0]
-        turn[:, k] = torch.where(there[:, k], first, -1)
-    return turn
+    one, other = (lambda t: t[:, :, None]), (lambda t: t[:, None, :])
+    touch = (one(left) < other(left + cols)) & (other(left) < one(left + cols)) & (one(top) < other(top + rows)) & (other(top) < one(top + rows))
+    bits = 1 << torch.arange(what.shape[1], device=what.device)
+    behind = (touch.tril(-1) * bits).sum(2)
+    waiting = what >= 0
+    while waiting.any():
+        ready = waiting & (behind & (waiting * bits).sum(1, keepdim=True) == 0)
+        go = ready & (what == what[ready].bincount().argmax())
+        yield go.nonzero().unbind(1)
+        waiting = waiting & ~go
+
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #85983622
+def table(of:dict, like:Tensor) -> Tensor: # (len(KINDS), n)
+    "The measures of all kinds, by number."
+    n = len(next(iter(of.values())))
+    return torch.tensor([of.get(k, (1.,) * n) for k in KINDS], device=like.device)
+
+def paint_shadows(s:Sheet):
+    "What the things darken on the ground, before any of them is painted."
+    kind = s.kind.long()
+    shift, wide, flat = table({k: (.45 * w, 1.25 * w, d) for k, (w, d) in SHADOWS.items()}, s.at_x)[kind].unbind(2)
+    frame = frames(s, s.at_x - shift * s.lx[:, 0] * s.sizes, s.at_y, 1.36 * wide * s.sizes, 1.36 * flat * s.sizes)
+    casts = (kind > 0) & (kind != KINDS.index('boat'))
+    for b, k in rounds(frame, torch.where(casts, frame[:, :, 0], -1)):
+        s.inside(b, frame[b, k], paint_thing(paint_shadow), tx=s.at_x[b, k], ty=s.at_y[b, k], size=s.sizes[b, k], shift=shift[b, k], wide=wide[b, k], flat=flat[b, k])
 
 def paint_things(s:Sheet):
     "Everything that stands on the land, the far before the near."
     kind = s.kind.long()
-    w, h, up = torch.tensor([REACH.get(k, (1, 1, 0)) for k in KINDS], device=kind.device)[kind].unbind(2)
+    w, h, up = table(REACH, s.at_x)[kind].unbind(2)
     frame = frames(s, s.at_x, s.at_y - up * s.sizes, w * s.sizes, h * s.sizes)
     far = distance(s, s.at_y[:, :, None])
     veil = air(s, far)
-    key = (levels(frame, kind > 0) * len(KINDS) + kind) * len(SIDES) + frame[:, :, 0]
-    for group in key[kind > 0].unique().tolist():
-        b, k = ((key == group) & (kind > 0)).nonzero().unbind(1)
-        s.inside(b, frame[b, k], paint_thing, kind_of=kind[b, k], tx=s.at_x[b, k], ty=s.at_y[b, k], size=s.sizes[b, k], a=s.as_[b, k], b=s.bs[b, k],
+    for b, k in rounds(frame, torch.where(kind > 0, kind * len(SIDES) + frame[:, :, 0], -1)):
+        s.inside(b, frame[b, k], paint_thing(PAINTERS[KINDS[kind[b[0], k[0]]]]), tx=s.at_x[b, k], ty=s.at_y[b, k], size=s.sizes[b, k], a=s.as_[b, k], b=s.bs[b, k],
                  number=k + 1., far=far[b, k, 0], veil=veil[b, k, 0])
 
-def paint_thing(s:Sheet):
-    "One kind of thing, in its own coordinates."
-    s.u, s.v = (s.x - s.tx) / s.size, (s.y - s.ty) / s.size
-    PAINTERS[KINDS[int(s.kind_of[0])]](s)
+def paint_thing(painter):
+    "Let a painter work in the coordinates of its thing."
+    def paint(s):
+        s.u, s.v = (s.x - s.tx) / s.size, (s.y - s.ty) / s.size
+        painter(s)
+    return paint
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #e21f5786
 def blank(
@@ -772,6 +785,7 @@ def paint_all(s:Sheet):
     s.where(s.field > 0, paint_fields)
     s.where(s.water > 0, paint_water)
     s.where(s.road > 0, paint_road)
+    paint_shadows(s)
     paint_things(s)
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #4f61e187
