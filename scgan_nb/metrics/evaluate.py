@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['BETTER', 'EMBEDDED', 'Results', 'match_attributes', 'check_match', 'latents', 'conditions_of', 'generate',
-           'judges_for', 'obedience', 'judged_attributes', 'default_metrics', 'evaluate']
+           'recomposed', 'judges_for', 'obedience', 'judged_attributes', 'default_metrics', 'evaluate']
 
-# %% ../../nbs/metrics/05_evaluate.ipynb #a9e02ffe
+# %% ../../nbs/metrics/05_evaluate.ipynb #c5c97d1f
 import copy, json, warnings
 from html import escape
 from pathlib import Path
@@ -24,7 +24,7 @@ from .attributes import AttributeAccuracy
 from .features import Panel, judges as find_judges
 from .fid import FID, InceptionScore
 from .segmentation import SegmentationScore
-from .similarity import L1, SSIM, Diversity
+from .similarity import L1, SSIM, Diversity, PairMean
 
 # %% ../../nbs/metrics/05_evaluate.ipynb #94bff61a
 BETTER = {"fid": "lower", "ssfid": "lower", "inception_score": "higher", "pixel_accuracy": "higher", "miou": "higher", "iou": "higher",
@@ -119,6 +119,15 @@ def generate(
     given = Batch(asked, z=latents(indices, system.z_dim, seed, draw).to(system.device)) if getattr(system, "z_dim", 0) else asked
     with seeded(step_seed(seed, int(indices[0]), draw)): return asked, system.sample(Batch(given))
 
+def recomposed(
+    system:System, # with `recompose`
+    data:ImageDataset, # conditions and styles
+    indices, # which samples
+)->tuple[Batch, Tensor]: # conditions; (B,3,H,W) pictures in [-1, 1]
+    "Ask a system to paint some samples in their own style."
+    asked = conditions_of(system, data, indices)
+    return asked, system.recompose(Batch(asked))
+
 # %% ../../nbs/metrics/05_evaluate.ipynb #1c0dbb4c
 EMBEDDED = {Faces: "faces-nets"}                # world: judges that ship with the library
 
@@ -174,7 +183,7 @@ def default_metrics(
     if data.labels and isinstance(getattr(system, "segmentor", None), torch.nn.Module):
         metrics.append(SegmentationScore(copy.deepcopy(system.segmentor).eval(), data.classes, name="co-trained"))   # a copy: metrics may move
     latent = getattr(system, "z_dim", 0)
-    if getattr(system, "reconstructs", not latent): metrics += [L1(), SSIM()]
+    if not latent or hasattr(system, "recompose"): metrics += [L1(), SSIM()]
     return metrics + ([Diversity(panel.eyes if panel else None)] if latent else [])
 
 # %% ../../nbs/metrics/05_evaluate.ipynb #51a00331
@@ -187,7 +196,7 @@ def _judge(metrics, data, n, batch, paint)->dict:
     "What the metrics say of the n pictures that `paint(indices)` returns with their conditions."
     for m in metrics: m.reset()
     apart = n if len(data) >= 2*n else 0
-    for i in range(0, n, batch):
+    for i in range(0, n if metrics else 0, batch):
         at = range(i, min(i + batch, n))
         asked, images = paint(at)
         asked = Batch(asked, reference=data.batch([k + apart for k in at])["image"])
@@ -220,15 +229,18 @@ def evaluate(
     "All metrics of a system's pictures, and of real ones for comparison."
     ceiling = len(data) >= 2*n if ceiling is None else ceiling
     needed = 2*n if ceiling else n
+    if hasattr(system, "scores"): return Results(system.scores(data, n))
     if n < 2 or len(data) < needed: raise ValueError(f"n={n} needs {needed} samples, the data has {len(data)}: choose a smaller n (at least 2), more data, or ceiling=False")
     check_match(system, data)
     mode, metrics = system.training, default_metrics(data, system, judges) if metrics is None else metrics
     metrics = _place(metrics, system.eval().device)
-    varied, watching = [m for m in metrics if isinstance(m, Diversity)], [m for m in metrics if not isinstance(m, Diversity)]
+    sort = lambda m: 2 if isinstance(m, Diversity) else int(isinstance(m, PairMean) and hasattr(system, "recompose"))
+    watching, paired, varied = ([m for m in metrics if sort(m) == k] for k in range(3))
     results = _judge(watching, data, n, batch, lambda at: generate(system, data, at, seed))
+    results |= _judge(paired, data, n, batch, lambda at: recomposed(system, data, at))
     results |= _vary(varied, system, data, min(conditions, n), batch, seed, latents)
     if ceiling:
         real = lambda at: (asked := conditions_of(system, data, at), asked["image"])
-        results |= {f"real/{k}": v for k, v in _judge(watching, data, n, batch, real).items()}
+        results |= {f"real/{k}": v for k, v in _judge(watching + paired, data, n, batch, real).items()}
     system.train(mode)
     return Results(results)
