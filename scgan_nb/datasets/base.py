@@ -5,13 +5,15 @@
 # %% auto #0
 __all__ = ['Fault', 'DataError', 'ImageDataset', 'hflip', 'crop', 'Augmented', 'split_names']
 
-# %% ../../nbs/datasets/00_base.ipynb #0140ea46
+# %% ../../nbs/datasets/00_base.ipynb #32ec1333
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 
+import scgan_nb
 import torch
 from fastcore.basics import patch
 from torch import Tensor
@@ -245,6 +247,26 @@ def augmented(self: ImageDataset,
 ) -> Augmented:
     "The same samples, cut and mirrored at random while training"
     return Augmented(self, size, flip)
+
+# %% ../../nbs/datasets/00_base.ipynb #e131979d
+@patch
+def fingerprint(self: ImageDataset,
+) -> str:                                           # 16 hexadecimal digits
+    "Of samples that are made in code: changes with their settings, and with the code that makes them"
+    plain = {k: v for k, v in sorted(vars(self).items()) if isinstance(v, (int, float, str, list, tuple))}
+    h = hashlib.sha256(repr((type(self).__name__, self.labels, plain)).encode())
+    for file in sorted((Path(scgan_nb.__file__).parent/"datasets").glob("*.py")): h.update(file.read_bytes())
+    return h.hexdigest()[:16]
+
+@patch
+def cached(self: ImageDataset,
+    folder: str | Path,                             # where caches live; each gets a folder below
+    check: bool = True,                             # look for faults before a new cache is written
+    progress: bool = True,                          # show a bar
+) -> ImageDataset:
+    "The same samples, read from arrays of bytes that are written at first use"
+    from scgan_nb.datasets.files import make_cache
+    return make_cache(self, folder, check, progress)
 
 # %% ../../nbs/datasets/00_base.ipynb #304bb4ec
 def split_names(

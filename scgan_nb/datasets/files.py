@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['PICTURE_ENDINGS', 'Frame', 'resize_ids', 'fit_ids', 'read_picture', 'read_ids', 'natural', 'list_files', 'Item',
            'stems', 'orphans', 'pair_files', 'choose_attributes', 'FileDataset', 'in_threads', 'proportion_faults',
-           'id_faults', 'CachedDataset']
+           'id_faults', 'CachedDataset', 'make_cache']
 
-# %% ../../nbs/datasets/04_files.ipynb #f66300a4
+# %% ../../nbs/datasets/04_files.ipynb #739e5e8d
 import json
 import math
 import os
@@ -24,7 +24,6 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import scgan_nb
 import torch
 from fastcore.basics import patch
 from PIL import Image, ImageOps
@@ -386,16 +385,6 @@ def split(self: FileDataset,
     "Disjoint parts that depend on the names of the items only"
     return {k: self.select(v) for k, v in split_names((i.name for i in self.items), parts, seed).items()}
 
-# %% ../../nbs/datasets/04_files.ipynb #4b60e0ec
-@patch
-def fingerprint(self: ImageDataset,
-) -> str:                           # 16 hexadecimal digits
-    "Of samples that are made in code: changes with their settings, and with the code that makes them"
-    plain = {k: v for k, v in sorted(vars(self).items()) if isinstance(v, (int, float, str, list, tuple))}
-    h = sha256(repr((type(self).__name__, self.labels, plain)).encode())
-    for file in sorted((Path(scgan_nb.__file__).parent/"datasets").glob("*.py")): h.update(file.read_bytes())
-    return h.hexdigest()[:16]
-
 # %% ../../nbs/datasets/04_files.ipynb #c9fa7009
 @patch
 def fingerprint(self: FileDataset,
@@ -473,26 +462,26 @@ def _write_arrays(data, folder, progress, chunk=64):
     for f in folder.iterdir():
         with open(f, "rb+") as file: os.fsync(file.fileno())
 
-# %% ../../nbs/datasets/04_files.ipynb #bfa68673
-@patch
-def cached(self: ImageDataset,
+# %% ../../nbs/datasets/04_files.ipynb #7f439dc3
+def make_cache(
+    data: ImageDataset,
     folder: str | Path,             # where caches live; each gets a folder below
     check: bool = True,             # look for faults before a new cache is written
     progress: bool = True,          # show a bar
 ) -> CachedDataset:                 # same samples, read from arrays
-    "Prepare all samples once, as bytes at training size"
-    final = Path(folder)/self.fingerprint()
+    "What `data.cached(folder)` calls"
+    final = Path(folder)/data.fingerprint()
     if not final.exists():
-        if check: self.check(progress)
+        if check: data.check(progress)
         Path(folder).mkdir(parents=True, exist_ok=True)
         for old in Path(folder).glob("*.unfinished"):                   # left by runs that were killed
             if time.time() - old.stat().st_mtime > 86400: shutil.rmtree(old, ignore_errors=True)
         draft = Path(folder)/f"{final.name}-{os.getpid()}-{time.time_ns()}.unfinished"
         draft.mkdir()
         try:
-            _write_arrays(self, draft, progress)
+            _write_arrays(data, draft, progress)
             try: os.rename(draft, final)
             except OSError:
                 if not final.exists(): raise                            # else another process was faster
         finally: shutil.rmtree(draft, ignore_errors=True)
-    return CachedDataset(final, self)
+    return CachedDataset(final, data)
