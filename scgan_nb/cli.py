@@ -194,6 +194,7 @@ def scgan_eval(
     dataset:str=None, # further arguments of the dataset, as in "labels=landmark7"
     n:int=1000, # number of pictures to judge
     batch:int=50, # pictures at a time
+    judges:str=None, # folder of trained judges (scgan_train judges ...), for data that has none in the library
     seed:int=1, # of the latents, and of synthetic data
     out:str=None, # a JSON file for the figures
     device:str=None, # cuda, mps or cpu (default: the fastest there is)
@@ -202,7 +203,7 @@ def scgan_eval(
     from scgan_nb.core.runtime import best_device
     from scgan_nb.metrics.evaluate import evaluate
     system, source = _system_and_data(weights, data, root, split, dataset, best_device(device), seed)
-    results = evaluate(system, source, n=min(n, len(source)), batch=batch, seed=seed)
+    results = evaluate(system, source, n=min(n, len(source)), batch=batch, seed=seed, judges=judges)
     print(results)
     if out: Path(out).parent.mkdir(parents=True, exist_ok=True); Path(out).write_text(json.dumps(dict(results), indent=1) + "\n")
 

@@ -31,6 +31,7 @@ class Update:
     def __post_init__(self):
         trains = self.trains or self.name
         object.__setattr__(self, "trains", (trains,) if isinstance(trains, str) else tuple(trains))
+        object.__setattr__(self, "betas", tuple(map(float, self.betas)))
         if self.every < 1: raise ValueError(f"update {self.name!r}: every={self.every}, but it must be at least 1")
 
     def due(self, step:int)->bool:
