@@ -6,7 +6,7 @@
 __all__ = ['BETTER', 'EMBEDDED', 'Results', 'match_attributes', 'check_match', 'latents', 'conditions_of', 'generate',
            'recomposed', 'judges_for', 'obedience', 'judged_attributes', 'default_metrics', 'evaluate']
 
-# %% ../../nbs/metrics/05_evaluate.ipynb #c5c97d1f
+# %% ../../nbs/metrics/05_evaluate.ipynb #c258607b
 import copy, json, warnings
 from html import escape
 from pathlib import Path
@@ -20,6 +20,7 @@ from ..core.system import System
 from ..datasets.base import ImageDataset
 from ..datasets.faces import Faces
 from ..datasets.labels import LABEL_SETS, REDUCTIONS
+from ..datasets.scenes import Scenes
 from .attributes import AttributeAccuracy
 from .features import Panel, judges as find_judges
 from .fid import FID, InceptionScore
@@ -129,7 +130,7 @@ def recomposed(
     return asked, system.recompose(Batch(asked))
 
 # %% ../../nbs/metrics/05_evaluate.ipynb #1c0dbb4c
-EMBEDDED = {Faces: "faces-nets"}                # world: judges that ship with the library
+EMBEDDED = {Faces: "faces-nets", Scenes: "scenes-nets"}                # world: judges that ship with the library
 
 def judges_for(
     data:ImageDataset, # whose pictures are to be judged
