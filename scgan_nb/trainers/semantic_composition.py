@@ -121,7 +121,7 @@ class ScenesConfig(CelebAMaskHQConfig):
     betas:tuple[float, float]=(0.0, 0.99)
 
 # %% ../../nbs/trainers/12_semantic_composition.ipynb #4ed8df4a
-STAND_IN = "faces-nets"
+STAND_IN = "scenes-nets"
 
 def choose_features(
     name:str, # "auto", "vgg19", a path of VGG-19's weights, or the stand-in's name
@@ -153,6 +153,7 @@ class SemanticComposition(System):
         super().__init__()
         h = self.h = self.Hyper(**hyper)
         self.classes = [f"class {i}" for i in range(h.classes)] if isinstance(h.classes, int) else list(h.classes)
+        self.attr_names = []                                              # looks come from pictures, not from names
         self.size, self.z_dim, self.edge, s_dim = h.size, h.z_dim, h.edge, len(self.classes) + h.edge
         if h.discriminator not in DISCRIMINATORS: raise ValueError(f"discriminator={h.discriminator!r}: choose {' or '.join(DISCRIMINATORS)}")
         if h.aux_loss not in ("l1", "l2"): raise ValueError(f"aux_loss={h.aux_loss!r}: choose l1 or l2")
