@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['MOODS', 'SKY', 'MIDDLE', 'LOW', 'LIGHT', 'SHADE', 'CLOUD', 'UNDER', 'DEEP', 'GRASS', 'SAND', 'EARTH', 'FOLIAGE',
            'NEEDLES', 'SHRUB', 'BLOOM', 'CROP', 'WALLS', 'ROOFS', 'COATS', 'TROUSERS', 'BODIES', 'SAILS',
-           'COATS_OF_FUR', 'SKINS', 'SIDES', 'SHADOWS', 'PAINTERS', 'REACH', 'mood', 'pick', 'glaze', 'lattice',
-           'noise', 'sprinkle', 'frames', 'put', 'land', 'distance', 'air', 'paint_sky', 'paint_stars', 'paint_sun',
-           'paint_suns', 'paint_cloud', 'paint_clouds', 'paint_range', 'hill_top', 'paint_hill', 'paint_ground',
-           'paint_flowers', 'paint_fields', 'course', 'mirror', 'paint_water', 'paint_road', 'paint_shadow', 'tint',
-           'rim', 'paint_conifer', 'clumps', 'paint_tree', 'paint_bush', 'slab', 'paint_house', 'paint_tower',
-           'paint_blades', 'paint_openings', 'paint_person', 'paint_car', 'paint_boat', 'paint_animal', 'rounds',
-           'table', 'paint_shadows', 'paint_things', 'paint_thing', 'blank', 'paint_land', 'paint_all', 'count_up',
+           'COATS_OF_FUR', 'SKINS', 'SIDES', 'SHADOWS', 'PAINTERS', 'REACH', 'PAINTING', 'mood', 'pick', 'glaze',
+           'lattice', 'noise', 'sprinkle', 'frames', 'put', 'land', 'distance', 'air', 'blank', 'paint_sky',
+           'paint_stars', 'paint_sun', 'paint_suns', 'paint_cloud', 'paint_clouds', 'paint_range', 'hill_top',
+           'paint_hill', 'paint_ground', 'paint_flowers', 'paint_fields', 'course', 'mirror', 'paint_water',
+           'paint_road', 'paint_shadow', 'tint', 'rim', 'paint_conifer', 'clumps', 'paint_tree', 'paint_bush', 'slab',
+           'paint_house', 'paint_tower', 'paint_blades', 'paint_openings', 'paint_person', 'paint_car', 'paint_boat',
+           'paint_animal', 'rounds', 'table', 'paint_shadows', 'paint_things', 'paint_thing', 'paint_all', 'count_up',
            'draw_scenes']
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #0c0b99ab
@@ -34,9 +34,10 @@ MOODS = torch.stack([colours(*row.split()) for row in '''
     0a1238 1b3068 41659a 8295d2 2b3a72 6478b0 26366a 1f3f78 | 061c30 0f4156 2f7a80 7ab4c0 1f455c 5490a0 1b4a5e 14505f
     140f3a 36246e 7a529c 9a88cc 32286a 7a66ac 3a2c6c 3a2f78 | 0c1630 22365c 58708f 8ba0c4 2a385e 6880a4 2a3c62 23456a'''.replace('|', '\n').strip().splitlines()])
 
-# %% ../../nbs/datasets/08_scenes_draw.ipynb #54d49844
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #207bf046
 SKY, MIDDLE, LOW, LIGHT, SHADE, CLOUD, UNDER, DEEP = range(8)
 
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #54d49844
 def mood(
     p:dict, # params
 ) -> dict: # name -> (B,3,1,1)
@@ -124,9 +125,10 @@ def sprinkle(
     r = lambda k: table.take((i.long() * 67 + j.long() * 131 + k * 977) & 4095)
     return x - i - .2 - .6 * r(1), y - j - .2 - .6 * r(2), r
 
-# %% ../../nbs/datasets/08_scenes_draw.ipynb #c29ad4b9
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #5aec74f2
 SIDES = (8, 12, 18, 26, 38, 56, 80, 116, 168, 240, 344, 490, 700, 1000, 1430, 2040, 2900, 4100)  # pixels
 
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #c29ad4b9
 def frames(
     s:Sheet,
     x:Tensor, y:Tensor, # (B,n) middles of things
@@ -146,23 +148,25 @@ def frames(
 @patch
 def inside(self:Sheet,
     which:Tensor, # (m,) samples; one may come again, if its rectangles do not touch
-    frame:Tensor, # (m,5) from frames, all of one size
+    frame:Tensor, # (m,5) from frames, of about one size
     painter, # function of a sheet
     **values, # (m,) each, given to the painter as (m,1,1)
 ):
     "Let a painter work in rectangles of the page."
     n, (H, W) = len(self.ids), self.ids.shape[1:]
-    _, top, left, rows, cols = frame.unbind(1)
-    row, col = (t[:, None] + torch.arange(int(m[0]), device=which.device) for t, m in ((top, rows), (left, cols)))
-    places = (row * W)[:, None, :, None] + col[:, None, None, :] + (torch.arange(6, device=which.device) * (H * W))[:, None, None] + (which * (6 * H * W))[:, None, None, None]
+    _, top, left, rows, cols = frame[:, :, None].unbind(1)
+    end = n * 6 * H * W  # one place beyond the canvas, for what a smaller rectangle does not use
+    line = lambda first, count: (first + (k := torch.arange(int(count.max()), device=which.device)), k < count)
+    (row, high), (col, wide) = line(top, rows), line(left, cols)
+    places = torch.where(high, row * W, end)[:, None, :, None] + torch.where(wide, col, end)[:, None, None, :]
+    places = (places + (torch.arange(6, device=which.device) * (H * W))[:, None, None] + (which * (6 * H * W))[:, None, None, None]).clamp_(max=end)
     part = self.view(lambda t: t[which] if torch.is_tensor(t) and t.dim() and len(t) == n else t)
-    flat = self.canvas.view(-1)
-    part.canvas = flat.take(places)
+    part.canvas = self.flat.take(places)
     part.image, part.ids, part.relief = part.canvas[:, :3], part.canvas[:, 3], part.canvas[:, 4:]
-    part.x, part.y = self.x[0, 0][col][:, None, :], self.y[0, :, 0][row][:, :, None]
+    part.x, part.y = self.x[0, 0][col.clamp(max=W - 1)][:, None, :], self.y[0, :, 0][row.clamp(max=H - 1)][:, :, None]
     part.update({k: v[:, None, None] for k, v in values.items()})
     painter(part)
-    flat[places] = part.canvas
+    self.flat[places] = part.canvas
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #6d50de17
 def put(
@@ -174,6 +178,7 @@ def put(
     "Paint a part of the thing that is at work: with its label, its number and its distance."
     s.paint(colour, shape, SCENES.id(label), (s.far, (s.number,)))
 
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #070b0da8
 def land(
     s:Sheet,
     colour:Tensor, # (B,3,1,1) or (B,3,H,W)
@@ -192,10 +197,35 @@ def distance(
     t = ((y - s.horizon) / (1 - s.horizon)).clamp(0, 1)
     return (1 - t) * (1 - t)
 
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #f979d7cf
 def air(s:Sheet, far) -> Tensor: # in [0, 1]
     "How much haze lies in front of something."
     fog, snow = (s.weather == 2).float(), (s.weather == 1).float()
     return ((.06 + .42 * far + .10 * snow * far) * (1 - fog) + fog * (.16 + .76 * far)).clamp(0, .93)
+
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #e21f5786
+def blank(
+    p:dict, # params
+    size, # pixels, or (height, width)
+) -> Sheet:
+    "An empty sheet for these scenes: coordinates, canvas, light and colours."
+    s = Sheet({k: v[:, None, None] for k, v in p.items() if v.dim() == 1})
+    s.update(kind=p['kind'], at_x=p['at_x'], at_y=p['at_y'], sizes=p['size'], as_=p['a'], bs=p['b'])
+    s.cloud_x, s.cloud_y = 2.2 * p['cloud_x'] - 1.1, -.95 + (p['horizon'][:, None] + .70) * p['cloud_y']
+    s.cloud_s, s.cloud_w = .20 + .22 * p['cloud_s'], p['cloud_w']
+    s.cloud_on = torch.arange(3, device=p['mood'].device) < (p['clouds'] * 4).floor()[:, None]
+    s.update(mood(p))
+    s.lx = torch.where(s.sun > 0, torch.where(s.sun_x < 0, -1., 1.), s.light_x)
+    s.grass, s.sand, s.rock, s.bloom = pick(GRASS, s.green, s.season), pick(SAND, s.earth, s.season), pick(EARTH, s.earth, s.season), pick(BLOOM, (s.green * 3.7) % 1, s.season)
+    s.bloom_too = pick(BLOOM, (s.green * 3.7 + .4) % 1, s.season)
+    s.wood = pick(NEEDLES, s.green, s.season)
+    s.bark = colours('6f5242').to(p['mood'].device).view(1, 3, 1, 1)
+    x, y, px = page(size, p['mood'].device)
+    s.x, s.y, s.px, n = x, y, x.new_full((1, 1, 1), px), len(p['mood'])
+    s.flat = x.new_zeros(n * 6 * x.numel() + 1)
+    s.canvas = s.flat[:-1].view(n, 6, *x.shape[1:])
+    s.image, s.ids, s.relief = s.canvas[:, :3], s.canvas[:, 3], s.canvas[:, 4:]
+    return s
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #6e43940f
 def paint_sky(s:Sheet):
@@ -232,6 +262,7 @@ def paint_sun(s:Sheet):
     c = lay(c, s.middle, .55 * (s.weather > 0).float()[:, None])
     land(s, c.clamp(0, 1), cover(d, s.px), 'sun', 1.)
 
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #b2d40241
 def paint_suns(s:Sheet):
     "The sun of each sample, in a small rectangle."
     x, y, r = (t[:, 0] for t in (s.sun_x, s.sun_y, s.sun_size * 1.05))
@@ -258,6 +289,7 @@ def paint_cloud(s:Sheet):
     c = mix(s.under, s.cloud, (lit * .55 + .55 * soft).clamp(0, 1)[:, None])
     land(s, c, cover(d * s.cs, s.px * 1.3), 'cloud', 1.)
 
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #bcaa6747
 def paint_clouds(s:Sheet):
     "The clouds, one after the other."
     frame = frames(s, s.cloud_x, s.cloud_y - .3 * s.cloud_s, 1.6 * s.cloud_s, .9 * s.cloud_s)
@@ -305,6 +337,7 @@ def hill_top(s:Sheet, high, phase, x:Tensor) -> Tensor: # y
     "The skyline of a hill."
     return s.horizon - high * (.45 + .4 * wave(1.7 * x + 6.28 * phase) + .15 * wave(4.1 * x + 17 * phase)).clamp(min=-.02)
 
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #4fdbd9b8
 def paint_hill(s:Sheet, high, phase, far):
     "A grassy hill, brighter at its top, with the dark dots of far woods."
     top = hill_top(s, high, phase, s.x[:, :1])
@@ -434,9 +467,10 @@ def paint_road(s:Sheet):
     lay(c, mix(s.shade, s.light, .9), (asphalt * .85 * torch.maximum(dash, edge * .8))[:, None])
     land(s, c, cover(d, s.px), 'road', far)
 
-# %% ../../nbs/datasets/08_scenes_draw.ipynb #10caeabd
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #a4050a84
 SHADOWS = dict(conifer=(.30, .07), tree=(.36, .07), bush=(.85, .16), house=(.72, .08), tower=(.24, .05), person=(.24, .06), car=(.72, .12), animal=(.55, .10))  # half width, half depth
 
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #10caeabd
 def paint_shadow(s:Sheet):
     "The shadow on the ground below a thing, longer on the side away from the light."
     du = s.u + s.shift * s.lx
@@ -444,10 +478,12 @@ def paint_shadow(s:Sheet):
     soft = spot(r2 * 2.2) * (.50 - .22 * (s.weather > 0).float())
     lay(s.image, s.image * s.shade * .62, soft[:, None])
 
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #3358a5d8
 def tint(s:Sheet, colour:Tensor, t) -> Tensor: # (B,3,H,W)
     "A colour of the thing at work, in the light and behind the air in front of it."
     return glaze(s, colour, t, s.veil)
 
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #f1b0fe2e
 def rim(s:Sheet, d:Tensor, side:Tensor) -> Tensor: # (B,H,W)
     "A line of light along the edge that faces the sun, at dawn and dusk."
     low = ((s.time == 1) | (s.time == 2)).float() * (s.weather == 0).float()
@@ -524,6 +560,7 @@ def slab(x, y, x0, x1, y0, y1) -> Tensor:
     "A box between two corners."
     return torch.maximum((x - (x0 + x1) * .5).abs() - (x1 - x0) * .5, (y - (y0 + y1) * .5).abs() - (y1 - y0) * .5)
 
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #0d3a606d
 def paint_house(s:Sheet):
     "A house seen from a corner: gable with a door, long side with windows, roof with tiles and a chimney."
     turned = torch.where(s.a < .5, -1., 1.)
@@ -580,6 +617,7 @@ def paint_tower(s:Sheet):
     put(s, tint(s, mix(pick(ROOFS, s.b), s.image.new_tensor([.95, .97, 1.]).view(1, 3, 1, 1), snow[:, None] + flat[:, None]), t), cover(cap * s.size, s.px), 'roof')
     s.where(sea < 1, paint_blades)
 
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #10d2e576
 def paint_blades(s:Sheet):
     "The four sails of a windmill."
     turn = 1.57 * s.b
@@ -688,10 +726,11 @@ def paint_animal(s:Sheet):
     head = torch.minimum(stroke(u, v, (.60, -.86), (.74, -.76), .10, .075)[0], stroke(u, v, (.56, -.93), (.50, -1.), .035, .02)[0])
     put(s, tint(s, dark, (t + .1).clamp(0, 1)), cover(head * s.size, s.px), 'animal')
 
-# %% ../../nbs/datasets/08_scenes_draw.ipynb #dc6399f6
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #e113b77b
 PAINTERS = dict(conifer=paint_conifer, tree=paint_tree, bush=paint_bush, house=paint_house, tower=paint_tower, person=paint_person, car=paint_car, boat=paint_boat, animal=paint_animal)
 REACH = dict(conifer=(.42, .56, .50), tree=(.62, .60, .54), bush=(1.31, .62, .58), house=(.73, .56, .53), tower=(.53, .66, .64), person=(.27, .54, .50), car=(.63, .54, .50), boat=(.50, .80, .22), animal=(.84, .54, .50))  # half width, half height, how far up the middle is
 
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #dc6399f6
 def rounds(
     frame:Tensor, # (B,n,5) from frames, the far before the near
     what:Tensor, # (B,n) int64: which things can be painted together; -1 where nothing is
@@ -715,6 +754,7 @@ def table(of:dict, like:Tensor) -> Tensor: # (len(KINDS), n)
     n = len(next(iter(of.values())))
     return torch.tensor([of.get(k, (1.,) * n) for k in KINDS], device=like.device)
 
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #05a10f25
 def paint_shadows(s:Sheet):
     "What the things darken on the ground, before any of them is painted."
     kind = s.kind.long()
@@ -724,6 +764,7 @@ def paint_shadows(s:Sheet):
     for b, k in rounds(frame, torch.where(casts, frame[:, :, 0], -1)):
         s.inside(b, frame[b, k], paint_thing(paint_shadow), tx=s.at_x[b, k], ty=s.at_y[b, k], size=s.sizes[b, k], shift=shift[b, k], wide=wide[b, k], flat=flat[b, k])
 
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #672b51b2
 def paint_things(s:Sheet):
     "Everything that stands on the land, the far before the near."
     kind = s.kind.long()
@@ -735,6 +776,7 @@ def paint_things(s:Sheet):
         s.inside(b, frame[b, k], paint_thing(PAINTERS[KINDS[kind[b[0], k[0]]]]), tx=s.at_x[b, k], ty=s.at_y[b, k], size=s.sizes[b, k], a=s.as_[b, k], b=s.bs[b, k],
                  number=k + 1., far=far[b, k, 0], veil=veil[b, k, 0])
 
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #cfab1d77
 def paint_thing(painter):
     "Let a painter work in the coordinates of its thing."
     def paint(s):
@@ -742,51 +784,33 @@ def paint_thing(painter):
         painter(s)
     return paint
 
-# %% ../../nbs/datasets/08_scenes_draw.ipynb #e21f5786
-def blank(
-    p:dict, # params
-    size, # pixels, or (height, width)
-) -> Sheet:
-    "An empty sheet for these scenes: coordinates, canvas, light and colours."
-    s = Sheet({k: v[:, None, None] for k, v in p.items() if v.dim() == 1})
-    s.update(kind=p['kind'], at_x=p['at_x'], at_y=p['at_y'], sizes=p['size'], as_=p['a'], bs=p['b'])
-    s.cloud_x, s.cloud_y = 2.2 * p['cloud_x'] - 1.1, -.95 + (p['horizon'][:, None] + .70) * p['cloud_y']
-    s.cloud_s, s.cloud_w = .20 + .22 * p['cloud_s'], p['cloud_w']
-    s.cloud_on = torch.arange(3, device=p['mood'].device) < (p['clouds'] * 4).floor()[:, None]
-    s.update(mood(p))
-    s.lx = torch.where(s.sun > 0, torch.where(s.sun_x < 0, -1., 1.), s.light_x)
-    s.grass, s.sand, s.rock, s.bloom = pick(GRASS, s.green, s.season), pick(SAND, s.earth, s.season), pick(EARTH, s.earth, s.season), pick(BLOOM, (s.green * 3.7) % 1, s.season)
-    s.bloom_too = pick(BLOOM, (s.green * 3.7 + .4) % 1, s.season)
-    s.wood = pick(NEEDLES, s.green, s.season)
-    s.bark = colours('6f5242').to(p['mood'].device).view(1, 3, 1, 1)
-    x, y, px = page(size, p['mood'].device)
-    s.x, s.y, s.px, n = x, y, x.new_full((1, 1, 1), px), len(p['mood'])
-    s.canvas = x.new_zeros(n, 6, *x.shape[1:])
-    s.image, s.ids, s.relief = s.canvas[:, :3], s.canvas[:, 3], s.canvas[:, 4:]
-    return s
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #4b08e55c
+PAINTING = {  # what is painted after what
+    'sky': paint_sky,
+    'stars': lambda s: s.where((s.time == 3) & (s.weather == 0), paint_stars),
+    'sun': paint_suns,
+    'clouds': paint_clouds,
+    'far mountains': lambda s: s.where(s.mountain > .3, lambda q: paint_range(q, q.mountain, q.mountain_phase, .95)),
+    'mountains': lambda s: s.where(s.mountain > 0, lambda q: paint_range(q, q.mountain * .62, (q.mountain_phase * 7.31) % 1, .75)),
+    'far hills': lambda s: s.where(s.hills > .02, lambda q: paint_hill(q, q.hills * 1.25, q.hill_phase, .62)),
+    'hills': lambda s: s.where(s.hills > .02, lambda q: paint_hill(q, q.hills * .62, (q.hill_phase * 5.7 + .3) % 1, .46)),
+    'ground': paint_ground,
+    'flowers': lambda s: s.where((s.season < 2) & (s.green > .35) & (s.base < 1), paint_flowers),
+    'fields': lambda s: s.where(s.field > 0, paint_fields),
+    'water': lambda s: s.where(s.water > 0, paint_water),
+    'road': lambda s: s.where(s.road > 0, paint_road),
+    'shadows': paint_shadows,
+    'things': paint_things,
+}
 
-# %% ../../nbs/datasets/08_scenes_draw.ipynb #f2a3b735
-def paint_land(s:Sheet):
-    "What lies below the horizon."
-    paint_ground(s)
-
-def paint_all(s:Sheet):
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #bd468dad
+def paint_all(s:Sheet,
+    last:str = 'things', # of PAINTING: where to stop
+):
     "A scene from the sky to the nearest tree."
-    paint_sky(s)
-    s.where((s.time == 3) & (s.weather == 0), paint_stars)
-    paint_suns(s)
-    paint_clouds(s)
-    s.where(s.mountain > .3, lambda q: paint_range(q, q.mountain, q.mountain_phase, .95))
-    s.where(s.mountain > 0, lambda q: paint_range(q, q.mountain * .62, (q.mountain_phase * 7.31) % 1, .75))
-    s.where(s.hills > .02, lambda q: paint_hill(q, q.hills * 1.25, q.hill_phase, .62))
-    s.where(s.hills > .02, lambda q: paint_hill(q, q.hills * .62, (q.hill_phase * 5.7 + .3) % 1, .46))
-    paint_ground(s)
-    s.where((s.season < 2) & (s.green > .35) & (s.base < 1), paint_flowers)
-    s.where(s.field > 0, paint_fields)
-    s.where(s.water > 0, paint_water)
-    s.where(s.road > 0, paint_road)
-    paint_shadows(s)
-    paint_things(s)
+    for name, painter in PAINTING.items():
+        painter(s)
+        if name == last: break
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #4f61e187
 def count_up(

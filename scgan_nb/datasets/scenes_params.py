@@ -173,9 +173,10 @@ def scene_params(
 # %% ../../nbs/datasets/07_scenes_params.ipynb #297ab4df
 SCENE_ATTRIBUTES = ['Dawn', 'Dusk', 'Night', 'Spring', 'Autumn', 'Winter', 'Overcast', 'Fog']
 
-# %% ../../nbs/datasets/07_scenes_params.ipynb #81b2f607
+# %% ../../nbs/datasets/07_scenes_params.ipynb #b01edebf
 _SWITCH = dict(zip(SCENE_ATTRIBUTES, (('time', 1), ('time', 2), ('time', 3), ('season', 1), ('season', 2), ('season', 3), ('weather', 1), ('weather', 2))))
 
+# %% ../../nbs/datasets/07_scenes_params.ipynb #81b2f607
 def scene_attributes(
     p:dict, # params
 ) -> Tensor: # (B, 8) float, 0 or 1, in the order of SCENE_ATTRIBUTES
