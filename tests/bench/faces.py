@@ -1,16 +1,16 @@
-"Samples per second of the Faces world: pictures, masks and attributes at 64 px, two threads."
+"Samples per second of the Faces world: pictures, masks and attributes at 64 px, one and two threads."
 import time
 
 import torch
 
 from scgan_nb.datasets.faces import Faces
 
-SIZE, BATCH, THREADS, REPEATS = 64, 64, 2, 8
+SIZE, THREADS = 64, 2
 
 
-def bench_faces(size=SIZE, batch=BATCH, repeats=REPEATS, **options):
+def measure(data, batch, repeats):
     "Samples per second: the best and the median of some batches, and per second of processor time."
-    data, rates = Faces(size, **options), []
+    rates = []
     data.batch(range(batch))
     used = time.process_time()
     for k in range(repeats):
@@ -21,16 +21,20 @@ def bench_faces(size=SIZE, batch=BATCH, repeats=REPEATS, **options):
     return dict(best=max(rates), median=sorted(rates)[repeats // 2], per_cpu_second=repeats * batch / used)
 
 
-def main():
+def report(world, extras, batch, repeats):
+    "Print what a drawn world reaches, without and with its extras."
     threads = torch.get_num_threads()
     try:
         for n in (1, THREADS):
             torch.set_num_threads(n)
-            for options in ({}, dict(keys=("landmarks", "depth", "normal"))):
-                rates = ", ".join(f"{k} {v:,.0f}" for k, v in bench_faces(**options).items())
-                print(f"{SIZE} px, batch {BATCH}, {n} thread{'s' * (n > 1)}, extras {options.get('keys', ())}: samples/s {rates}")
+            for keys in ((), extras):
+                rates = ", ".join(f"{k} {v:,.0f}" for k, v in measure(world(SIZE, keys=keys), batch, repeats).items())
+                print(f"{SIZE} px, batch {batch}, {n} thread{'s' * (n > 1)}, extras {keys}: samples/s {rates}")
     finally:
         torch.set_num_threads(threads)
+
+
+def main(): report(Faces, ("landmarks", "depth", "normal"), batch=64, repeats=8)
 
 
 if __name__ == "__main__":
