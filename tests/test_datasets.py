@@ -62,9 +62,15 @@ def test_worker_processes_read_the_same_samples(tmp_path):
         assert torch.equal(torch.cat([b["image"] for b in loader]), data.batch(range(12))["image"])
 
 
-def test_check_shows_its_progress_in_a_terminal(tmp_path, capsys):
-    draw(tmp_path).check()
-    assert "100.00%" in capsys.readouterr().out
+@pytest.mark.parametrize("terminal", [True, False])
+def test_check_and_cache_show_their_progress_in_a_terminal_and_nowhere_else(tmp_path, capsys, monkeypatch, terminal):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    data = draw(tmp_path).check()
+    checked = capsys.readouterr()
+    data.cached(tmp_path/"cache", check=False)
+    cached = capsys.readouterr()
+    assert [("100.00%" in x.out) for x in (checked, cached)] == [terminal, terminal]
+    if not terminal: assert checked.out + checked.err + cached.out + cached.err == ""
 
 
 def test_a_fault_in_a_worker_process_names_its_file(tmp_path):

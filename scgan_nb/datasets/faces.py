@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['flat_points', 'jaw_points', 'face_landmarks', 'Faces']
 
-# %% ../../nbs/datasets/06_faces.ipynb #0902ccee
+# %% ../../nbs/datasets/06_faces.ipynb #ecbce81b
 import torch
 from torch import Tensor
 from ..core.batch import Batch
-from .base import ImageDataset
+from .base import DrawnWorld
 from .faces_draw import FRAME, LIFT, brow_line, build, draw_faces, eye_lids, eye_shape, head_front, lamp, lip_curves, mouth_width, nose_points
 from .faces_params import ATTRIBUTES, face_attributes, face_params, mix_params, with_attrs
 from .labels import CELEBAMASK19, apply_table, table_between
@@ -71,8 +71,10 @@ def face_landmarks(
     return torch.stack([y / px + (h - 1) / 2, x / px + (w - 1) / 2], 2)
 
 # %% ../../nbs/datasets/06_faces.ipynb #4b287357
-class Faces(ImageDataset):
+class Faces(DrawnWorld):
     "Procedural portraits; sample i is a pure function of (seed, i)."
+    attributes, extras = ATTRIBUTES, ('landmarks', 'depth', 'normal', 'pose_angles')
+
     def __init__(self,
         size:int = 64, # pixels, or (height, width)
         seed:int = 0, # which world
@@ -83,42 +85,19 @@ class Faces(ImageDataset):
         views:int = 1, # consecutive samples that show the same person
         device='cpu', # where `batch` draws
     ):
-        strange = [a for a in attrs or () if a not in ATTRIBUTES]
-        if strange: raise KeyError(f'Faces knows no attribute {strange[0]!r}; there are {", ".join(ATTRIBUTES)}')
-        super().__init__(labels, ATTRIBUTES if attrs is None else attrs, size)
-        self._columns = [ATTRIBUTES.index(a) for a in self.attr_names]
-        self.table = None if self.labels == CELEBAMASK19 else table_between(CELEBAMASK19, self.labels)
-        wrong = set(keys) - {'landmarks', 'depth', 'normal', 'pose_angles'}
-        if wrong: raise ValueError(f"Faces knows no {sorted(wrong)}; keys may be 'landmarks', 'depth', 'normal', 'pose_angles'")
-        if n < 1 or views < 1: raise ValueError(f'n={n}, views={views}: both must be at least 1')
-        self.seed, self.n, self.keys, self.views, self.device = seed, n, tuple(keys), views, device
+        super().__init__(labels, size, seed, n, attrs, keys, device)
+        if views < 1: raise ValueError(f'views={views}: a person needs at least 1 picture')
+        self.views, self.table = views, None if self.labels == CELEBAMASK19 else table_between(CELEBAMASK19, self.labels)
 
-    def __len__(self): return self.n
-
-    def params(self,
-        indices, # sample numbers
-    ) -> dict: # name -> (B,) float32
-        "The numbers behind samples: edit them and call `render`."
-        i = torch.as_tensor(indices, dtype=torch.int64).flatten()
-        if len(i) and not (0 <= int(i.min()) and int(i.max()) < self.n): raise IndexError(f'samples are numbered 0 to {self.n - 1}, got {int(i.min())} to {int(i.max())}')
-        return {k: v.to(self.device) for k, v in face_params(self.seed, i.cpu(), self.views).items()}
+    def draw_params(self, i:Tensor) -> dict: return face_params(self.seed, i, self.views)
+    def tags(self, i:Tensor) -> dict: return dict(index=i, identity=i // self.views)
 
     def render(self,
         params:dict, # from `params`, perhaps edited
     ) -> Batch: # image, mask, attrs, light and the extras
         "The pictures of params."
         out = draw_faces(params, self.size, relief=bool({'depth', 'normal'} & set(self.keys)))
-        b = Batch(image=out['image'], mask=out['mask'] if self.table is None else apply_table(out['mask'], self.table), attrs=face_attributes(params)[:, self._columns], light=lamp(params))
+        b = Batch(image=out['image'], mask=out['mask'] if self.table is None else apply_table(out['mask'], self.table), attrs=self.chosen(face_attributes(params)), light=lamp(params))
         if 'landmarks' in self.keys: b['landmarks'] = face_landmarks(params, self.size)
         if 'pose_angles' in self.keys: b['pose_angles'] = torch.stack([params[k] for k in ('yaw', 'pitch', 'roll')], 1)
         return Batch(b | {k: out[k] for k in ('depth', 'normal') if k in self.keys})
-
-    def batch(self,
-        indices, # sample numbers
-    ) -> Batch:
-        "Several samples at once: much faster than one by one, and the same to the last bit."
-        i = torch.as_tensor(indices, dtype=torch.int64).flatten()
-        b = self.render(self.params(i))
-        return Batch(b | dict(index=i.to(b['image'].device), identity=(i // self.views).to(b['image'].device)))
-
-    def __getitem__(self, i:int) -> Batch: return self.batch([i if i >= 0 else i + self.n]).take(0)

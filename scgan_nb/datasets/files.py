@@ -7,7 +7,7 @@ __all__ = ['PICTURE_ENDINGS', 'Frame', 'resize_ids', 'fit_ids', 'read_picture', 
            'stems', 'orphans', 'pair_files', 'choose_attributes', 'FileDataset', 'in_threads', 'proportion_faults',
            'id_faults', 'CachedDataset', 'make_cache']
 
-# %% ../../nbs/datasets/04_files.ipynb #739e5e8d
+# %% ../../nbs/datasets/04_files.ipynb #b70c8e08
 import json
 import math
 import os
@@ -30,7 +30,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from ..core.batch import Batch, stack, to_pm1, to_uint8
-from .base import DataError, Fault, ImageDataset, split_names
+from .base import DataError, Fault, ImageDataset, split_names, with_bar
 from .labels import LabelSet, identity_table
 
 # %% ../../nbs/datasets/04_files.ipynb #27864b76
@@ -353,14 +353,13 @@ def _inspect(self: FileDataset, i):
 # %% ../../nbs/datasets/04_files.ipynb #5dd59362
 @patch
 def check(self: FileDataset,
-    progress: bool = True,          # show a bar
+    progress: bool = True,          # show a bar, where somebody looks: `with_bar`
 ) -> FileDataset:                   # itself
     "Read everything once; raise a `DataError` that lists every fault with its file and what to do"
-    from fastprogress.fastprogress import progress_bar
     found = in_threads(self._inspect, list(range(len(self))), self.threads)
     faults, seen = list(self.faults), np.zeros(256, bool)
     if not len(self): faults.append(Fault(type(self).__name__, "there are no samples", "choose another split, or add files"))
-    for new, ids in progress_bar(found, total=len(self), leave=False) if progress else found:
+    for new, ids in with_bar(found, len(self), progress):
         faults += new; seen |= ids
     if self.labels and len(self.labels) > 1 and set(np.flatnonzero(seen)) == {0, 255}:
         faults.append(Fault(type(self).__name__, "all masks hold 0 and 255 only, and 255 means ignore", "black-and-white masks need table=label_table({0: 0, 255: 1})"))
@@ -448,14 +447,12 @@ class CachedDataset(ImageDataset):
 # %% ../../nbs/datasets/04_files.ipynb #0bdbc087
 def _write_arrays(data, folder, progress, chunk=64):
     "All samples of a data set as arrays on the disk"
-    from fastprogress.fastprogress import progress_bar
     first, n, arrays = data[0], len(data), {}
     packed = {k: _pack(k, v) for k, v in first.items()}
     need, free = n * sum(v.nbytes for v in packed.values()), shutil.disk_usage(folder).free
     if need > free: raise OSError(f"the cache of {n:,} samples needs {need / 1e9:.1f} GB, but {folder} has {free / 1e9:.1f} GB left: choose another folder or a smaller size")
     for k, v in packed.items(): arrays[k] = np.lib.format.open_memmap(folder/f"{k}.npy", "w+", v.dtype, (n, *v.shape))
-    starts = range(0, n, chunk)
-    for a in progress_bar(starts, leave=False) if progress else starts:
+    for a in with_bar(range(0, n, chunk), show=progress):
         for k, v in data.batch(range(a, min(n, a + chunk))).items(): arrays[k][a:a + chunk] = _pack(k, v)
     for a in arrays.values(): a.flush()
     (folder/"about.json").write_text(json.dumps({"n": n, "keys": list(arrays), "dataset": repr(data)}, indent=1))
@@ -467,7 +464,7 @@ def make_cache(
     data: ImageDataset,
     folder: str | Path,             # where caches live; each gets a folder below
     check: bool = True,             # look for faults before a new cache is written
-    progress: bool = True,          # show a bar
+    progress: bool = True,          # show a bar, where somebody looks: `with_bar`
 ) -> CachedDataset:                 # same samples, read from arrays
     "What `data.cached(folder)` calls"
     final = Path(folder)/data.fingerprint()

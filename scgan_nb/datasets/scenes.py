@@ -5,16 +5,18 @@
 # %% auto #0
 __all__ = ['Scenes']
 
-# %% ../../nbs/datasets/09_scenes.ipynb #2fe1c5a6
-import torch
+# %% ../../nbs/datasets/09_scenes.ipynb #e5088d51
+from torch import Tensor
 from ..core.batch import Batch
-from .base import ImageDataset
+from .base import DrawnWorld
 from .scenes_draw import draw_scenes
 from .scenes_params import SCENE_ATTRIBUTES, SCENES, scene_attributes, scene_params
 
 # %% ../../nbs/datasets/09_scenes.ipynb #9da1d3d7
-class Scenes(ImageDataset):
+class Scenes(DrawnWorld):
     "Procedural landscapes; sample i is a pure function of (seed, i)."
+    attributes, extras = SCENE_ATTRIBUTES, ('depth',)
+
     def __init__(self,
         size:int = 64, # pixels, or (height, width)
         seed:int = 0, # which world
@@ -22,40 +24,13 @@ class Scenes(ImageDataset):
         attrs:list|None = None, # names and order of the attributes; None: all of SCENE_ATTRIBUTES
         keys:tuple = (), # extras for each batch: 'depth'
         device='cpu', # where `batch` draws
-    ):
-        strange = [a for a in attrs or () if a not in SCENE_ATTRIBUTES]
-        if strange: raise KeyError(f'Scenes knows no attribute {strange[0]!r}; there are {", ".join(SCENE_ATTRIBUTES)}')
-        super().__init__(SCENES, SCENE_ATTRIBUTES if attrs is None else attrs, size)
-        self._columns = [SCENE_ATTRIBUTES.index(a) for a in self.attr_names]
-        wrong = set(keys) - {'depth'}
-        if wrong: raise ValueError(f"Scenes knows no {sorted(wrong)}; keys may be 'depth'")
-        if n < 1: raise ValueError(f'n={n}: there must be at least 1 sample')
-        self.seed, self.n, self.keys, self.device = seed, n, tuple(keys), device
+    ): super().__init__(SCENES, size, seed, n, attrs, keys, device)
 
-    def __len__(self): return self.n
-
-    def params(self,
-        indices, # sample numbers
-    ) -> dict: # name -> (B,) or (B, THINGS) float32
-        "The numbers behind samples: edit them and call `render`."
-        i = torch.as_tensor(indices, dtype=torch.int64).flatten()
-        if len(i) and not (0 <= int(i.min()) and int(i.max()) < self.n): raise IndexError(f'samples are numbered 0 to {self.n - 1}, got {int(i.min())} to {int(i.max())}')
-        return {k: v.to(self.device) for k, v in scene_params(self.seed, i.cpu()).items()}
+    def draw_params(self, i:Tensor) -> dict: return scene_params(self.seed, i)
 
     def render(self,
         params:dict, # from `params`, perhaps edited
     ) -> Batch: # image, mask, instance, attrs and the extras
         "The pictures of params."
         out = draw_scenes(params, self.size)
-        b = Batch(image=out['image'], mask=out['mask'], instance=out['instance'], attrs=scene_attributes(params)[:, self._columns])
-        return Batch(b | {k: out[k] for k in self.keys})
-
-    def batch(self,
-        indices, # sample numbers
-    ) -> Batch:
-        "Several samples at once: much faster than one by one, and the same to the last bit."
-        i = torch.as_tensor(indices, dtype=torch.int64).flatten()
-        b = self.render(self.params(i))
-        return Batch(b | dict(index=i.to(b['image'].device)))
-
-    def __getitem__(self, i:int) -> Batch: return self.batch([i if i >= 0 else i + self.n]).take(0)
+        return Batch(image=out['image'], mask=out['mask'], instance=out['instance'], attrs=self.chosen(scene_attributes(params)), **{k: out[k] for k in self.keys})
