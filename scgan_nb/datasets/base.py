@@ -299,11 +299,11 @@ class DrawnWorld(ImageDataset):
         size: int | tuple[int, int] = 64,       # pixels, or (height, width)
         seed: int = 0,                          # which world
         n: int = 100_000,                       # number of samples
-        attrs: Iterable[str] | None = None,     # names and order of the attributes; None: all
-        keys: Iterable[str] = (),               # of `extras`, for each batch
+        attrs: Iterable[str] | str | None = None,   # names and order of the attributes; None: all
+        keys: Iterable[str] | str = (),         # of `extras`, for each batch
         device="cpu",                           # where `batch` draws
     ):
-        name, attrs = type(self).__name__, list(self.attributes if attrs is None else attrs)
+        name, attrs, keys = type(self).__name__, *([v] if isinstance(v, str) else list(v) for v in (self.attributes if attrs is None else attrs, keys))
         strange, wrong = [a for a in attrs if a not in self.attributes], sorted(set(keys) - set(self.extras))
         if strange: raise KeyError(f"{name} knows no attribute {strange[0]!r}; there are {', '.join(self.attributes)}")
         super().__init__(labels, attrs, size)
