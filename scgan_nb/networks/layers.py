@@ -139,7 +139,7 @@ class SpectralNorm(nn.Module):
         self.u.copy_(u), self.v.copy_(v)
         return u, v
 
-    def forward(self, x):
+    def forward(self, *x):
         u, v = self.power_iteration() if self.always or self.training else (self.u.clone(), self.v.clone())
         weight = self.layer.weight
         return torch.func.functional_call(self.layer, {"weight": weight / singular_value(weight.flatten(1), u, v)}, x)

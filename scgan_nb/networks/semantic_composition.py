@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['BLOCK_LEVELS', 'lrelu', 'enlarge', 'SpectralConv', 'NormConv', 'start_small_', 'Vectors', 'SemanticVectorGenerator',
            'SCResnetBlock', 'block_levels', 'Painting', 'Generator', 'Encoder', 'Verdict', 'same_number',
-           'PatchDiscriminator', 'MultiscaleDiscriminator', 'FPSEDiscriminator', 'SPADEResnetBlock', 'SPADEGenerator']
+           'PatchDiscriminator', 'MultiscaleDiscriminator', 'binomial_blur', 'FPSEDiscriminator', 'SPADEResnetBlock',
+           'SPADEGenerator']
 
-# %% ../../nbs/networks/02_semantic_composition.ipynb #705466b9
+# %% ../../nbs/networks/02_semantic_composition.ipynb #1fcd832c
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -17,16 +18,16 @@ from torch import nn
 from torch.nn import functional as F
 
 from .layers import SpectralNorm, check_size
-from .spatial_conditioning import SPADE, IterativeGaussian, SpatialCondConv2d, SpatialCondNorm, bin_means, label_pyramid, routing, shrink
+from .spatial_conditioning import SPADE, IterativeGaussian, MaskConv2d, SpatialCondConv2d, SpatialCondNorm, bin_means, class_means, label_pyramid, routing, shrink
 
 # %% ../../nbs/networks/02_semantic_composition.ipynb #a958598d
 def lrelu(x): return F.leaky_relu(x, 0.2)
 
 def enlarge(x): return F.interpolate(x, scale_factor=2, mode="nearest")
 
-def SpectralConv(*args, **kwargs):
-    "A Conv2d with spectral norm that iterates in training only."
-    return SpectralNorm(nn.Conv2d(*args, **kwargs), always=False)
+def SpectralConv(*args, conv=nn.Conv2d, **kwargs):
+    "A convolution with spectral norm that iterates in training only."
+    return SpectralNorm(conv(*args, **kwargs), always=False)
 
 class NormConv(nn.Sequential):
     "Spectrally normed convolution without bias, instance norm without parameters, leaky ReLU."
@@ -71,24 +72,24 @@ class SemanticVectorGenerator(nn.Module):
     ):
         super().__init__()
         self.bins = num_experts, num_norm_experts
-        self.pyramid = dict(levels=levels, position=position, encode=IterativeGaussian(**(gaussian or {})), encoded=encoded, edge=edge)
+        self.pyramid = dict(levels=levels, position=position, encode=IterativeGaussian(**(gaussian or {})), encoded=encoded, edge=edge, n=s_dim)
         self.encode = self.pyramid["encode"]  # so that it moves with the network
-        conv = SpectralConv if spectral else nn.Conv2d
+        layer = lambda kind, *shape: SpectralConv(*shape, 3, padding=1, conv=kind) if spectral else kind(*shape, 3, padding=1)
         widths = [width * 2**max(4 - i, 0) for i in range(levels)]
-        self.first = nn.ModuleList(conv(i + s_dim, o, 3, padding=1) for i, o in pairwise([0, *widths]))
-        self.second = nn.ModuleList(conv(w, w, 3, padding=1) for w in widths)
+        self.first = nn.ModuleList(layer(MaskConv2d, i + s_dim, o) for i, o in pairwise([0, *widths]))
+        self.second = nn.ModuleList(layer(nn.Conv2d, w, w) for w in widths)
         self.to_rgb = nn.Sequential(nn.Conv2d(widths[-1], width // 2, 3, padding=1), nn.LeakyReLU(0.2), nn.Conv2d(width // 2, 3, 3, padding=1))
 
     def features(self, s):
         "The maps x_1 ... x_L, coarse to fine."
         maps = []
-        for m, a, b in zip(label_pyramid(s, **self.pyramid), self.first, self.second):
-            h = lrelu(torch.cat([enlarge(maps[-1]), m], 1)) if maps else m
-            maps.append(b(lrelu(a(h))))
+        for m, a, b in zip(label_pyramid(s, **self.pyramid, dtype=self.to_rgb[0].weight.dtype), self.first, self.second):
+            parts = [enlarge(lrelu(maps[-1])), lrelu(m) if m.is_floating_point() else m] if maps else [m]  # ids stand for zeros and ones
+            maps.append(b(lrelu(a(*parts))))
         return maps
 
     def forward(self,
-        s:torch.Tensor,  # (B,s_dim,H,W) one-hot, H and W multiples of 2^(L-1)
+        s:torch.Tensor,  # (B,s_dim,H,W) one-hot, or (B,H,W) class ids; H and W multiples of 2^(L-1)
         aux:bool=True,  # paint the auxiliary picture, which only training needs
     ) -> Vectors:
         "Semantic vectors of a mask."
@@ -123,7 +124,7 @@ class SCResnetBlock(nn.Module):
         x:torch.Tensor,  # (B,in,h,w)
         r_conv:torch.Tensor,  # (B,K,h,w) shares
         r_norm:torch.Tensor,  # (B,K',h,w) shares
-        s:torch.Tensor,  # (B,s_dim,any,any) one-hot
+        s:torch.Tensor,  # (B,s_dim,any,any) one-hot, or (B,any,any) class ids
     ) -> torch.Tensor:  # (B,out,h,w)
         "One block; the shortcut alone looks at s."
         d = self.conv1(lrelu(self.norm1(x, r_norm)), r_conv)
@@ -177,7 +178,7 @@ class Generator(nn.Module, PyTorchModelHubMixin):
         self.vectors = SemanticVectorGenerator(s_dim, vector_width, num_experts, num_norm_experts, levels, spectral_vectors, position, encoded, gaussian, edge)
         if z_dim: check_size(torch.empty(self.size), self.multiple, f"Generator(levels={levels})", cells=1)
         self.seed_shape = channels, self.size[0] // self.multiple, self.size[1] // self.multiple
-        self.seed = nn.Linear(z_dim, channels * self.seed_shape[1] * self.seed_shape[2]) if z_dim else nn.Conv2d(s_dim, channels, 3, padding=1)
+        self.seed = nn.Linear(z_dim, channels * self.seed_shape[1] * self.seed_shape[2]) if z_dim else MaskConv2d(s_dim, channels, 3, padding=1)
         widths = [channels, *(n * min(m, widest) for m in (16, 16, 16, 8, 4, 2, 1))]
         self.blocks = nn.ModuleList(SCResnetBlock(i, o, s_dim, num_experts, num_norm_experts, norm, recompute, shortcut_width) for i, o in pairwise(widths))
         self.to_rgb = nn.Conv2d(n, 3, 3, padding=1)
@@ -185,14 +186,15 @@ class Generator(nn.Module, PyTorchModelHubMixin):
 
     def check(self, s, z):
         "Raise a ValueError unless mask and style fit."
-        if s.dim() != 4 or s.shape[1] != self.s_dim: raise ValueError(f"s must be a one-hot mask (B,{self.s_dim},H,W), got {tuple(s.shape)}: class ids become one by core.batch.one_hot(mask, {self.s_dim})")
+        if s.dim() != 4 or s.shape[1] != self.s_dim if s.is_floating_point() else s.dim() != 3:
+            raise ValueError(f"s must be a one-hot mask (B,{self.s_dim},H,W) of floats, or class ids (B,H,W) of integers; got {tuple(s.shape)} of {s.dtype}")
         check_size(s, self.multiple, "Generator", cells=1)
         if not self.z_dim: return
         if z is None or z.dim() != 2 or z.shape[1] != self.z_dim: raise ValueError(f"z must be (B,{self.z_dim}), got {None if z is None else tuple(z.shape)}")
         if tuple(s.shape[-2:]) != self.size: raise ValueError(f"this generator was built for size={self.size}, got a mask of {tuple(s.shape[-2:])}: resize the mask, or build Generator(size=...) anew")
 
     def pre_hardtanh(self,
-        s:torch.Tensor,  # (B,s_dim,H,W) one-hot
+        s:torch.Tensor,  # (B,s_dim,H,W) one-hot, or (B,H,W) class ids
         v:Vectors,  # of s
         z:torch.Tensor|None=None,  # (B,z_dim)
     ) -> torch.Tensor:  # (B,3,H,W), unbounded
@@ -206,7 +208,7 @@ class Generator(nn.Module, PyTorchModelHubMixin):
         return self.to_rgb(lrelu(x))
 
     def forward(self, s, z=None):
-        "s (B,s_dim,H,W) one-hot, z (B,z_dim) -> image, auxiliary picture and logits of the shares."
+        "s (B,s_dim,H,W) one-hot or (B,H,W) class ids, z (B,z_dim) -> image, auxiliary picture and logits of the shares."
         self.check(s, z)
         v = self.vectors(s)
         return Painting(F.hardtanh(self.pre_hardtanh(s, v, z)), v.aux, v.conv)
@@ -270,12 +272,12 @@ class PatchDiscriminator(nn.Module):
     ):
         super().__init__()
         widths = [min(width * 2**i, 512) for i in range(layers)]
-        self.first = nn.Conv2d(in_channels, width, 4, 2, 2)
+        self.first = MaskConv2d(in_channels, width, 4, 2, 2)
         self.middle = nn.ModuleList(NormConv(i, o, 4, 1 if k == layers - 2 else 2, 2) for k, (i, o) in enumerate(pairwise(widths)))
         self.last = nn.Conv2d(widths[-1], 1, 4, 1, 2)
 
-    def forward(self, x):
-        maps = [lrelu(self.first(x))]
+    def forward(self, *parts):
+        maps = [lrelu(self.first(*parts))]
         for block in self.middle: maps.append(block(maps[-1]))
         return maps + [self.last(maps[-1])]
 
@@ -289,19 +291,29 @@ class MultiscaleDiscriminator(nn.Module, PyTorchModelHubMixin):
         layers:int=4,  # see `PatchDiscriminator`
     ):
         super().__init__()
+        self.s_dim = s_dim
         self.scales = nn.ModuleList(PatchDiscriminator(s_dim + 3, width, layers) for _ in range(scales))
         start_small_(self)
 
     def forward(self,
         x:torch.Tensor,  # (B,3,H,W) in [-1,1]
-        s:torch.Tensor,  # (B,s_dim,H,W) one-hot; or B/2 for pictures that come as fake and real of the same masks
+        s:torch.Tensor,  # (B,s_dim,H,W) one-hot, or (B,H,W) class ids; or B/2 for pictures that come as fake and real of the same masks
     ) -> Verdict:  # a group of features per scale
         "Judge pictures of given masks."
-        h, maps = torch.cat([same_number(s, x), x], 1), []
+        maps = []
         for i, net in enumerate(self.scales):
-            if i: h = F.avg_pool2d(h, 3, 2, 1, count_include_pad=False)
-            maps.append(net(h))
+            if i: s, x = (class_means(t, self.s_dim, 3, 2, 1, x.dtype) for t in (s, x))
+            maps.append(net(same_number(s, x), x))
         return Verdict([m[-1] for m in maps], [m[:-1] for m in maps])
+
+# %% ../../nbs/networks/02_semantic_composition.ipynb #ba0cf9fb
+def binomial_blur(
+    x:torch.Tensor,  # (B,C,H,W)
+) -> torch.Tensor:  # (B,C,H,W)
+    "Means of 3x3 pixels with the weights 1 2 1; the rim is repeated outwards, so that flat maps stay flat."
+    x = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    x = x[..., :-2] + 2 * x[..., 1:-1] + x[..., 2:]
+    return (x[..., :-2, :] + 2 * x[..., 1:-1, :] + x[..., 2:, :]) / 16
 
 # %% ../../nbs/networks/02_semantic_composition.ipynb #33d828f6
 class FPSEDiscriminator(nn.Module, PyTorchModelHubMixin):
@@ -309,9 +321,10 @@ class FPSEDiscriminator(nn.Module, PyTorchModelHubMixin):
     def __init__(self,
         s_dim:int=151,
         width:int=64,
+        smooth:bool=False,  # blur the coarsest features on their way up
     ):
         super().__init__()
-        w = width
+        w, self.s_dim, self.smooth = width, s_dim, smooth
         self.down = nn.ModuleList(NormConv(i, o, 3, 2, 1) for i, o in pairwise([3, w, 2*w, 4*w, 8*w, 8*w]))
         self.lateral = nn.ModuleList(NormConv(i, 4*w, 1) for i in (2*w, 4*w, 8*w, 8*w))  # of strides 4, 8, 16, 32
         self.final = nn.ModuleList(NormConv(4*w, 2*w, 3, 1, 1) for _ in range(3))
@@ -320,16 +333,16 @@ class FPSEDiscriminator(nn.Module, PyTorchModelHubMixin):
 
     def forward(self,
         x:torch.Tensor,  # (B,3,H,W) in [-1,1]; H and W multiples of 32
-        s:torch.Tensor,  # (B,s_dim,H,W) one-hot; or B/2 for pictures that come as fake and real of the same masks
+        s:torch.Tensor,  # (B,s_dim,H,W) one-hot, or (B,H,W) class ids; or B/2 for pictures that come as fake and real of the same masks
     ) -> Verdict:  # scores at strides 4, 8, 16; four groups of one feature map, strides 4 to 32
         "Judge pictures of given masks."
         check_size(x, 32, "FPSEDiscriminator")
         maps, scores = [], []
         for block in self.down: maps.append(block(maps[-1] if maps else x))
         maps = maps[1:]
-        top = self.lateral[3](maps[3])
+        top = self.lateral[3](binomial_blur(maps[3]) if self.smooth else maps[3])
         tops = [top := F.interpolate(top, scale_factor=2, mode="bilinear", align_corners=False) + self.lateral[i](maps[i]) for i in (2, 1, 0)]
-        s = F.avg_pool2d(s, 2)
+        s = class_means(s, self.s_dim, 2, dtype=x.dtype)
         for top, final in zip(reversed(tops), self.final):
             s, f = F.avg_pool2d(s, 2), final(top)
             scores.append(self.real(f) + (same_number(self.embedding(s), x) * self.match(f)).sum(1, keepdim=True))
@@ -361,7 +374,7 @@ class SPADEGenerator(nn.Module, PyTorchModelHubMixin):
     ):
         super().__init__()
         n, self.levels, self.multiple = width, block_levels(levels), 2**(levels - 1)
-        self.seed = nn.Conv2d(s_dim, 16*n, 3, padding=1)
+        self.seed = MaskConv2d(s_dim, 16*n, 3, padding=1)
         self.blocks = nn.ModuleList(SPADEResnetBlock(i, o, s_dim, norm) for i, o in pairwise([16*n, 16*n, 16*n, 16*n, 8*n, 4*n, 2*n, n]))
         self.to_rgb = nn.Conv2d(n, 3, 3, padding=1)
         start_small_(self, gain)
@@ -376,5 +389,5 @@ class SPADEGenerator(nn.Module, PyTorchModelHubMixin):
         return self.to_rgb(lrelu(x))
 
     def forward(self, s):
-        "s (B,s_dim,H,W) one-hot -> picture (B,3,H,W) in [-1,1]."
+        "s (B,s_dim,H,W) one-hot or (B,H,W) class ids -> picture (B,3,H,W) in [-1,1]."
         return self.pre_tanh(s).tanh()
