@@ -281,7 +281,9 @@ class MaskConv2d(nn.Conv2d):
 
     def forward(self, *parts):
         n = self.in_channels - sum(p.shape[1] for p in parts if p.is_floating_point())  # planes that the ids stand for
-        if n < LOOK_UP_FROM or all(p.is_floating_point() for p in parts): return super().forward(side_by_side([class_means(p, n, dtype=self.weight.dtype) for p in parts]))
+        if n < LOOK_UP_FROM or all(p.is_floating_point() for p in parts):
+            x = side_by_side([class_means(p, n, dtype=self.weight.dtype) for p in parts])
+            return super().forward(x if self.weight.is_contiguous(memory_format=torch.channels_last) else x.contiguous())  # planes made from ids have their channels last
         weights = self.weight.split([p.shape[1] if p.is_floating_point() else n for p in parts], 1)
         of_parts = [F.conv2d(p, w, None, self.stride, self.padding) if p.is_floating_point() else look_up_conv2d(p, w, self.bias, self.stride[0], self.padding[0]) for p, w in zip(parts, weights)]
         return sum(of_parts[1:], of_parts[0])
