@@ -7,7 +7,7 @@ __all__ = ['PICTURE_ENDINGS', 'Frame', 'resize_ids', 'fit_ids', 'read_picture', 
            'stems', 'orphans', 'pair_files', 'choose_attributes', 'FileDataset', 'in_threads', 'proportion_faults',
            'id_faults', 'CachedDataset', 'make_cache']
 
-# %% ../../nbs/datasets/04_files.ipynb #b70c8e08
+# %% ../../nbs/datasets/04_files.ipynb #4b821db2
 import json
 import math
 import os
@@ -30,7 +30,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from ..core.batch import Batch, stack, to_pm1, to_uint8
-from .base import DataError, Fault, ImageDataset, split_names, with_bar
+from ..core.runtime import with_bar
+from .base import DataError, Fault, ImageDataset, split_names
 from .labels import LabelSet, identity_table
 
 # %% ../../nbs/datasets/04_files.ipynb #27864b76
