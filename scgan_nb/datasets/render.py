@@ -353,8 +353,8 @@ def where(self:Sheet,
     k, n = flag.flatten().nonzero()[:, 0], len(self.ids)
     if len(k) == n: return painter(self)
     if not len(k): return
-    part = self.view(lambda t: t[k] if torch.is_tensor(t) and t.dim() and len(t) == n else t)
+    part = self.view(lambda t: t.index_select(0, k) if torch.is_tensor(t) and t.dim() and len(t) == n else t)
     canvas = [(getattr(self, name), getattr(part, name)) for name in ('image', 'ids', 'relief')]
     painter(part)
     for whole, painted in canvas:
-        if whole is not None: whole[k] = painted
+        if whole is not None: whole.index_copy_(0, k, painted)

@@ -5,14 +5,15 @@
 # %% auto #0
 __all__ = ['MOODS', 'SKY', 'MIDDLE', 'LOW', 'LIGHT', 'SHADE', 'CLOUD', 'UNDER', 'DEEP', 'GRASS', 'SAND', 'EARTH', 'FOLIAGE',
            'NEEDLES', 'SHRUB', 'BLOOM', 'CROP', 'WALLS', 'ROOFS', 'COATS', 'TROUSERS', 'BODIES', 'SAILS',
-           'COATS_OF_FUR', 'SKINS', 'SIDES', 'SHADOWS', 'PAINTERS', 'REACH', 'PAINTING', 'mood', 'pick', 'glaze',
-           'lattice', 'noise', 'sprinkle', 'frames', 'put', 'land', 'distance', 'air', 'blank', 'paint_sky',
-           'paint_stars', 'paint_sun', 'paint_suns', 'paint_cloud', 'paint_clouds', 'paint_range', 'hill_top',
-           'paint_hill', 'paint_ground', 'paint_flowers', 'paint_fields', 'course', 'mirror', 'paint_water',
-           'paint_road', 'paint_shadow', 'tint', 'rim', 'paint_conifer', 'clumps', 'paint_tree', 'paint_bush', 'slab',
-           'paint_house', 'paint_tower', 'paint_blades', 'paint_openings', 'paint_person', 'paint_car', 'paint_boat',
-           'paint_animal', 'rounds', 'table', 'paint_shadows', 'paint_things', 'paint_thing', 'paint_all', 'count_up',
-           'draw_scenes']
+           'COATS_OF_FUR', 'SKINS', 'SHADOWS', 'PAINTERS', 'REACH', 'PAINTING', 'mood', 'pick', 'glaze', 'lattice',
+           'cells', 'look', 'noise', 'sprinkle', 'batches', 'solid', 'opaque', 'put', 'land', 'distance', 'rgb', 'air',
+           'blank', 'paint_sky', 'paint_stars', 'paint_sun', 'paint_suns', 'paint_cloud', 'paint_clouds', 'peaks',
+           'foremost', 'paint_range', 'paint_mountains', 'hill_top', 'paint_hill', 'paint_hills', 'paint_ground',
+           'paint_flowers', 'paint_fields', 'course', 'mirror', 'edges', 'paint_beach', 'paint_water', 'paint_road',
+           'paint_shadow', 'tint', 'part', 'rim', 'paint_conifer', 'clumps', 'paint_tree', 'paint_bush', 'slab',
+           'paint_house', 'paint_walls', 'paint_openings', 'paint_roof', 'paint_gable', 'paint_tower', 'paint_shaft',
+           'paint_lantern', 'paint_cap', 'paint_blades', 'paint_person', 'paint_car', 'paint_boat', 'paint_animal',
+           'table', 'paint_shadows', 'paint_things', 'in_its_place', 'places', 'paint_all', 'count_up', 'draw_scenes']
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #0c0b99ab
 import math
@@ -90,12 +91,14 @@ def pick(
 def glaze(
     s:Sheet,
     colour:Tensor, # (B,3,1,1) or (B,3,H,W): by white light
-    t:Tensor, # (B,H,W) amount of light in [0, 1]
-    far, # how much air is in front of it, in [0, 1]
+    t, # amount of light in [0, 1]: a number or (B,H,W)
+    far:Tensor, # (B,1,1), (B,H,1) or (B,H,W): how much air is in front of it, in [0, 1]
 ) -> Tensor: # (B,3,H,W)
     "A colour in the light of this picture: sun and sky, and haze in front."
-    c = mix(s.shade, s.light, t[:, None]).mul_(colour)
-    return lay(c, s.haze, far[:, None] if torch.is_tensor(far) and far.dim() == 3 else far)
+    t, far = t[:, None] if torch.is_tensor(t) else t, far[:, None]
+    dark, bright, air = s.shade * (1 - far), s.light * (1 - far), s.haze * far
+    if colour.shape[-1] == 1: return mix(dark * colour + air, bright * colour + air, t)  # the same, but only light is a map
+    return (mix(dark, bright, t) * colour).add_(air)
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #1d0ca85d
 @cache
@@ -103,18 +106,34 @@ def lattice(device) -> Tensor: # (4096,) in [0, 1]
     "Random numbers for the corners of a grid of 64 x 64 cells."
     return (hash32(torch.arange(4096) + 977).double() / 2**32).float().to(device)
 
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #630df497
+@cache
+def cells(device) -> list: # four of (4096,)
+    "For each cell of the grid its two left corners, and how much the right ones differ from them."
+    a = lattice(device).view(64, 64)  # row, column
+    b = a.roll(-1, 0)
+    return [t.flatten() for t in (a, a.roll(-1, 1) - a, b, b.roll(-1, 1) - b)]
+
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #4e5b5842
+def look(
+    table:Tensor, # (n,) float
+    k:Tensor, # int32 in [0, n), any shape
+) -> Tensor:
+    "Read a table at many places."
+    return table.index_select(0, k.flatten()).view(k.shape)
+
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #b3a96dcb
 def noise(
     x:Tensor, y:Tensor, # coordinates; the cells of the noise have side 1
 ) -> Tensor: # in [0, 1], of the shape of x and y together
     "A smooth random function of the plane."
-    fx, fy = x.floor(), y.floor()
-    i, j, table = fx.long(), fy.long(), lattice(x.device)
-    fx, fy = x - fx, y - fy
-    fx, fy = fx * fx * (3 - 2 * fx), fy * fy * (3 - 2 * fy)
-    i0, i1, j0, j1 = i & 63, (i + 1) & 63, (j & 63) * 64, ((j + 1) & 63) * 64
-    at = lambda a, b: table.take(a + b)
-    return mix(mix(at(i0, j0), at(i1, j0), fx), mix(at(i0, j1), at(i1, j1), fx), fy)
+    i, j = x.floor(), y.floor()
+    x, y = x - i, y - j
+    x, y = x * x * (3 - 2 * x), y * y * (3 - 2 * y)
+    k = (i.int() & 63) + (j.int() & 63) * 64
+    a, along_a, b, along_b = (look(t, k) for t in cells(x.device))
+    a, b = along_a.mul_(x).add_(a), along_b.mul_(x).add_(b)
+    return b.sub_(a).mul_(y).add_(a)
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #966e1b0b
 def sprinkle(
@@ -122,72 +141,110 @@ def sprinkle(
 ): # offset from the cell's point, and a function that gives a random number in [0, 1] for each k = 0, 1, ...
     "Scattered points, such as stars or flowers."
     i, j, table = x.floor(), y.floor(), lattice(x.device)
-    r = lambda k: table.take((i.long() * 67 + j.long() * 131 + k * 977) & 4095)
+    cell = i.int() * 67 + j.int() * 131
+    r = lambda k: look(table, (cell + k * 977) & 4095)
     return x - i - .2 - .6 * r(1), y - j - .2 - .6 * r(2), r
 
-# %% ../../nbs/datasets/08_scenes_draw.ipynb #5aec74f2
-SIDES = (8, 12, 18, 26, 38, 56, 80, 116, 168, 240, 344, 490, 700, 1000, 1430, 2040, 2900, 4100)  # pixels
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #a8cf306b
+def batches(
+    x:Tensor, y:Tensor, # (m,) middles of things of one kind, in pixels
+    w:Tensor, h:Tensor, # (m,) half the width and height that each needs, in pixels
+    page, # (rows, columns)
+    pixels:int, # in a batch, about
+): # yields numbers of things, the first row and column of each, and the number of rows and columns of all
+    "Things of about one size go together, in rectangles as large as the largest of them needs."
+    rows, cols = ((2 * t + 3).ceil() for t in (h, w))
+    order = (rows * cols).argsort()
+    counts = ((rows * cols)[order].cumsum(0) / pixels).long().unique_consecutive(return_counts=True)[1]
+    def first(middle, count, most): return (middle - (count - 1) / 2).round().long().clamp(0, most - count)
+    for which in order.split(counts.tolist()):
+        height, width = min(int(rows[which].max()), page[0]), min(int(cols[which].max()), page[1])
+        yield which, first(y[which], height, page[0]), first(x[which], width, page[1]), height, width
 
-# %% ../../nbs/datasets/08_scenes_draw.ipynb #c29ad4b9
-def frames(
-    s:Sheet,
-    x:Tensor, y:Tensor, # (B,n) middles of things
-    w:Tensor, h:Tensor, # (B,n) half the width and height of the page that each needs
-) -> Tensor: # (B,n,5) int64: which of SIDES, first row and column, number of rows and columns
-    "The rectangle of pixels for each thing: of one of a few sizes, so that many can be drawn at once."
-    (H, W), px = s.ids.shape[1:], float(s.px)
-    sides = torch.tensor(SIDES, device=x.device)
-    k = torch.bucketize(2 * w / px + 3, sides.to(w)).clamp(max=len(SIDES) - 1)
-    cols, rows = sides[k], ((sides[k] * (h / w).clamp(.2, 5) / 2).ceil() * 2 + 2).long()
-    cols, rows = cols.clamp(max=W), rows.clamp(max=H)
-    left = ((x - s.x[0, 0, 0]) / px - cols / 2).floor().long().clamp(min=0).minimum(W - cols)
-    top = ((y - s.y[0, 0, 0]) / px - rows / 2).floor().long().clamp(min=0).minimum(H - rows)
-    return torch.stack([k, top, left, rows, cols], 2)
-
-# %% ../../nbs/datasets/08_scenes_draw.ipynb #64e8af9a
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #09fc5573
 @patch
-def inside(self:Sheet,
-    which:Tensor, # (m,) samples; one may come again, if its rectangles do not touch
-    frame:Tensor, # (m,5) from frames, of about one size
-    painter, # function of a sheet
-    **values, # (m,) each, given to the painter as (m,1,1)
-):
-    "Let a painter work in rectangles of the page."
-    n, (H, W) = len(self.ids), self.ids.shape[1:]
-    _, top, left, rows, cols = frame[:, :, None].unbind(1)
-    end = n * 6 * H * W  # one place beyond the canvas, for what a smaller rectangle does not use
-    line = lambda first, count: (first + (k := torch.arange(int(count.max()), device=which.device)), k < count)
-    (row, high), (col, wide) = line(top, rows), line(left, cols)
-    places = torch.where(high, row * W, end)[:, None, :, None] + torch.where(wide, col, end)[:, None, None, :]
-    places = (places + (torch.arange(6, device=which.device) * (H * W))[:, None, None] + (which * (6 * H * W))[:, None, None, None]).clamp_(max=end)
-    part = self.view(lambda t: t[which] if torch.is_tensor(t) and t.dim() and len(t) == n else t)
-    part.canvas = self.flat.take(places)
-    part.image, part.ids, part.relief = part.canvas[:, :3], part.canvas[:, 3], part.canvas[:, 4:]
-    part.x, part.y = self.x[0, 0][col.clamp(max=W - 1)][:, None, :], self.y[0, :, 0][row.clamp(max=H - 1)][:, :, None]
+def scrap(self:Sheet,
+    which:Tensor, # (m,) samples; one may come again
+    top:Tensor, left:Tensor, # (m,) int64 first row and column
+    rows:int, cols:int,
+    **values, # (m,) each, kept as (m,1,1)
+) -> Sheet: # x (m,1,cols), y (m,rows,1) and all that is known of those samples
+    "Small rectangles of the page to paint on."
+    n = len(self.ids)
+    part = self.view(lambda t: t.index_select(0, which) if torch.is_tensor(t) and t.dim() and len(t) == n else t)
+    along = lambda line, first, count: line[first[:, None] + torch.arange(count, device=line.device)]
+    part.x, part.y = along(self.x[0, 0], left, cols)[:, None, :], along(self.y[0, :, 0], top, rows)[:, :, None]
     part.update({k: v[:, None, None] for k, v in values.items()})
-    painter(part)
-    self.flat[places] = part.canvas
+    return part
+
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #1bdf1b8d
+@patch
+def collage(self:Sheet,
+    kind:Tensor, # (B,n) int64: which painter; -1 where nothing is
+    painters, # functions of a scrap: how much of the page remains, and what is added to it, (m,C,h,w) each, for the first C channels
+    x:Tensor, y:Tensor, # (B,n) middles
+    w:Tensor, h:Tensor, # (B,n) half the width and height that each needs
+    pixels:int = 2**16, # painted at a time, about
+    **values, # (B,n) each
+):
+    "Let painters work on scraps; then lay these on the page, in every sample the first one first."
+    px, ready = float(self.px), {}
+    x, y, w, h = (x - self.x[0, 0, 0]) / px, (y - self.y[0, 0, 0]) / px, w / px, h / px
+    for one in kind[kind >= 0].unique().tolist():
+        b, k = (kind == one).nonzero().unbind(1)
+        for which, top, left, rows, cols in batches(x[b, k], y[b, k], w[b, k], h[b, k], self.ids.shape[1:], pixels):
+            i, j = b[which], k[which]
+            keep, add = painters[one](self.scrap(i, top, left, rows, cols, **{name: v[i, j] for name, v in values.items()}))
+            ready |= zip(zip(i.tolist(), j.tolist()), zip(top.tolist(), left.tolist(), keep, add))
+    for b, k in sorted(ready):
+        top, left, keep, add = ready[b, k]
+        c, rows, cols = keep.shape
+        self.canvas[b, :c, top:top + rows, left:left + cols].mul_(keep).add_(add)
+
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #f634b074
+def solid(
+    shape:Tensor, # covered part of each pixel
+) -> Tensor: # 0 or 1
+    "Which pixels are covered by more than half."
+    return torch.gt(shape, .5, out=torch.empty_like(shape))
+
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #af029335
+def opaque(painter):
+    "Let a painter work on empty scraps; what it has covered hides the page."
+    def paint(s):
+        s.canvas = s.x.new_zeros(len(s.x), 6, s.y.shape[1], s.x.shape[2])
+        s.image, s.ids, s.bare = s.canvas[:, :3], s.canvas[:, 3], torch.ones_like(s.canvas[:, 0])
+        painter(s)
+        hidden = solid(s.ids)  # things have numbers from 1 on
+        torch.mul(hidden[:, None], torch.stack([s.far, s.number], 1), out=s.canvas[:, 4:])
+        return torch.stack([s.bare, 1 - hidden], 1).repeat_interleave(3, 1), s.canvas
+    return paint
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #6d50de17
 def put(
-    s:Sheet,
+    s:Sheet, # a scrap
     colour:Tensor, # (B,3,1,1) or (B,3,H,W)
     shape:Tensor, # (B,H,W) covered part of each pixel
-    label:str, # a class of SCENES
+    label:str|None = None, # a class of SCENES; None for a veil that changes only the picture
 ):
-    "Paint a part of the thing that is at work: with its label, its number and its distance."
-    s.paint(colour, shape, SCENES.id(label), (s.far, (s.number,)))
+    "Paint on a scrap, and note how much of the page remains bare."
+    lay(s.image, colour, shape[:, None])
+    s.bare.mul_(1 - shape)
+    if label: lay(s.ids, SCENES.id(label), solid(shape))
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #070b0da8
 def land(
     s:Sheet,
     colour:Tensor, # (B,3,1,1) or (B,3,H,W)
     shape:Tensor, # (B,H,W) covered part of each pixel
-    label:str, # a class of SCENES
+    label, # a class of SCENES, or its number, (B,1,1)
     far, # its distance in [0, 1]
 ):
     "Paint something that is not counted."
-    s.paint(colour, shape, SCENES.id(label), (far + 0 * shape, (0 * shape,)))
+    hard = solid(shape)
+    lay(s.image, colour, shape[:, None])
+    lay(s.ids, SCENES.id(label) if isinstance(label, str) else label, hard)
+    lay(s.relief[:, 0], far, hard)
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #d32ed118
 def distance(
@@ -196,6 +253,11 @@ def distance(
     "How far away the ground is."
     t = ((y - s.horizon) / (1 - s.horizon)).clamp(0, 1)
     return (1 - t) * (1 - t)
+
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #5a721409
+def rgb(s:Sheet, *values:float) -> Tensor: # (1,3,1,1)
+    "A colour in red, green and blue."
+    return s.x.new_tensor(values).view(1, 3, 1, 1)
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #f979d7cf
 def air(s:Sheet, far) -> Tensor: # in [0, 1]
@@ -222,9 +284,9 @@ def blank(
     s.bark = colours('6f5242').to(p['mood'].device).view(1, 3, 1, 1)
     x, y, px = page(size, p['mood'].device)
     s.x, s.y, s.px, n = x, y, x.new_full((1, 1, 1), px), len(p['mood'])
-    s.flat = x.new_zeros(n * 6 * x.numel() + 1)
-    s.canvas = s.flat[:-1].view(n, 6, *x.shape[1:])
+    s.canvas = x.new_zeros(n, 6, *x.shape[1:])
     s.image, s.ids, s.relief = s.canvas[:, :3], s.canvas[:, 3], s.canvas[:, 4:]
+    s.whole, s.first = s.image, s.y[0, 0, 0]
     return s
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #6e43940f
@@ -244,10 +306,10 @@ def paint_sky(s:Sheet):
 def paint_stars(s:Sheet):
     "One star in some of the cells of a grid."
     cell = 6.5
-    dx, dy, r = sprinkle(s.x * cell + 0 * s.horizon, s.y * cell + 31 * s.mountain_phase)
+    dx, dy, r = sprinkle(s.x * cell, s.y * cell + 31 * s.mountain_phase)
     size = (.03 + .05 * r(3) * r(3)).clamp(min=.5 * float(s.px) * cell)
-    bright = spot((dx * dx + dy * dy) / (size * size)) * (r(4) > .45).float() * (.25 + .75 * r(5)) * step(.1, -.35, s.y - s.horizon)
-    s.paint(s.image.new_tensor([1., .98, .88]).view(1, 3, 1, 1), bright * .95 * (s.weather == 0).float())
+    bright = spot((dx * dx + dy * dy) / (size * size)) * r(4).gt_(.45) * (.25 + .75 * r(5)) * step(.1, -.35, s.y - s.horizon)
+    s.paint(rgb(s, 1., .98, .88), bright * .95 * (s.weather == 0).float())
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #4ab2e818
 def paint_sun(s:Sheet):
@@ -255,22 +317,17 @@ def paint_sun(s:Sheet):
     night = (s.time == 3).float()[:, None]
     dx, dy = (s.x - s.sun_x) / s.sun_size, (s.y - s.sun_y) / s.sun_size
     d = disc(dx, dy, 1.) * s.sun_size
-    warm = mix(s.cloud, s.image.new_tensor([1., .93, .62]).view(1, 3, 1, 1), .62)
-    pale = s.image.new_tensor([.96, .95, .86]).view(1, 3, 1, 1)
+    warm, pale = mix(s.cloud, rgb(s, 1., .93, .62), .62), rgb(s, .96, .95, .86)
     crater = spot(((dx - .3) / .3) ** 2 + ((dy + .2) / .28) ** 2) + spot(((dx + .35) / .22) ** 2 + ((dy - .3) / .22) ** 2) + spot(((dx + .25) / .16) ** 2 + ((dy + .45) / .16) ** 2)
     c = mix(mix(warm, s.low * 1.05, (.35 * step(-1, 1, dy))[:, None]), pale * (1 - .16 * crater)[:, None], night)
     c = lay(c, s.middle, .55 * (s.weather > 0).float()[:, None])
-    land(s, c.clamp(0, 1), cover(d, s.px), 'sun', 1.)
+    put(s, c.clamp(0, 1), cover(d, s.px), 'sun')
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #b2d40241
 def paint_suns(s:Sheet):
-    "The sun of each sample, in a small rectangle."
+    "The sun of each sample."
     x, y, r = (t[:, 0] for t in (s.sun_x, s.sun_y, s.sun_size * 1.05))
-    frame = frames(s, x, y, r, r)[:, 0]
-    size = torch.where(s.sun[:, 0, 0] > 0, frame[:, 0], -1)
-    for c in size.unique().tolist():
-        b = (size == c).nonzero()[:, 0]
-        if c >= 0: s.inside(b, frame[b], paint_sun)
+    s.collage(torch.where(s.sun[:, 0] > 0, 0, -1), [opaque(paint_sun)], x, y, r, r, far=0 * x + 1, number=0 * x)
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #42844bb1
 def paint_cloud(s:Sheet):
@@ -287,17 +344,40 @@ def paint_cloud(s:Sheet):
     d = torch.maximum(d, v - .12 - .02 * wave(9 * u)) + .07 * (noise(u * 5 + 9 * s.cw, v * 5) - .5)
     soft = step(.10, -.42, v + .25 * (noise(u * 3.1, v * 3.1 + 7 * s.cw) - .5))
     c = mix(s.under, s.cloud, (lit * .55 + .55 * soft).clamp(0, 1)[:, None])
-    land(s, c, cover(d * s.cs, s.px * 1.3), 'cloud', 1.)
+    put(s, c, cover(d * s.cs, s.px * 1.3), 'cloud')
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #bcaa6747
 def paint_clouds(s:Sheet):
     "The clouds, one after the other."
-    frame = frames(s, s.cloud_x, s.cloud_y - .3 * s.cloud_s, 1.6 * s.cloud_s, .9 * s.cloud_s)
-    for k in range(s.cloud_x.shape[1]):
-        size = torch.where(s.cloud_on[:, k], frame[:, k, 0], -1)
-        for c in size.unique().tolist():
-            b = (size == c).nonzero()[:, 0]
-            if c >= 0: s.inside(b, frame[b, k], paint_cloud, cx=s.cloud_x[b, k], cy=s.cloud_y[b, k], cs=s.cloud_s[b, k], cw=s.cloud_w[b, k])
+    place = s.cloud_x, s.cloud_y - .3 * s.cloud_s, 1.6 * s.cloud_s, .9 * s.cloud_s
+    s.collage(torch.where(s.cloud_on, 0, -1), [opaque(paint_cloud)], *place, far=0 * s.cloud_x + 1, number=0 * s.cloud_x,
+              cx=s.cloud_x, cy=s.cloud_y, cs=s.cloud_s, cw=s.cloud_w)
+
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #5598cd28
+def peaks(s:Sheet, high, phase) -> list: # of (B,1,W), and (B,1,1) three times
+    "Four peaks: the outline of each, where it stands, its height, and how far its foot leans to one side."
+    found = []
+    for k in range(4):
+        a, b = noise(phase * 91 + k * 5.3, phase * 17 + .5), noise(phase * 53 + k * 7.7, phase * 29 + .5)
+        c, h = (k - 1.5) * .62 + .5 * (a - .5), high * (.42 + .58 * b)
+        wide = 1.15 + .5 * a
+        found.append((h - (s.x[:, :1] - c).abs() * wide * (.55 + .55 * high), c, h, .9 * (b - .5)))
+    return found
+
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #542405cb
+def foremost(
+    peaks, # from peaks
+    below:Tensor, # (B,H,W) how far below the skyline
+): # (B,H,W) where the peak stands that is seen, and its height
+    "To which peak each pixel belongs."
+    (rank, c, h, lean), *others = peaks
+    rank = rank + lean * below
+    c, h = c + 0 * below, h + 0 * below
+    for top, middle, height, lean in others:
+        other = top + lean * below
+        wins = (other - rank).gt_(0)
+        c, h, rank = lay(c, middle, wins), lay(h, height, wins), torch.maximum(rank, other)
+    return c, h
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #580021da
 def paint_range(
@@ -306,31 +386,26 @@ def paint_range(
     far:float, # how far away
 ):
     "A mountain range: a few peaks, each with a side in the light and a side in the shade, and snow above a jagged line."
-    x, peaks = s.x[:, :1], []
-    for k in range(4):
-        a, b = noise(phase * 91 + k * 5.3, phase * 17 + .5), noise(phase * 53 + k * 7.7, phase * 29 + .5)
-        c, h = (k - 1.5) * .62 + .5 * (a - .5), high * (.42 + .58 * b)
-        wide = 1.15 + .5 * a
-        peaks.append((h - (x - c).abs() * wide * (.55 + .55 * high), c, h, .9 * (b - .5)))
-    top = torch.stack([k[0] for k in peaks]).amax(0)
+    x, up, found = s.x[:, :1], s.horizon - s.y[:, :, :1], peaks(s, high, phase)
     rough = (noise(x * 7 + 50 * phase, phase * 7) - .5) * .10 + (noise(x * 19 + 50 * phase, phase * 7) - .5) * .045
-    up = s.horizon - s.y[:, :, :1]
-    skyline = top.clamp(min=-.05) + rough * (.4 + high)
-    below = skyline - up
-    rank, c, h, _ = peaks[0][0] + peaks[0][3] * below, *peaks[0][1:]
-    for t, middle, height, lean in peaks[1:]:
-        other = t + lean * below
-        c, h, rank = torch.where(other > rank, middle, c), torch.where(other > rank, height, h), torch.maximum(rank, other)
+    below = torch.stack([k[0] for k in found]).amax(0).clamp(min=-.05) + rough * (.4 + high) - up
+    c, h = foremost(found, below)
     u = s.x - c
-    crest = u + (noise(u * 2 + 9 * c, up * 9 + 20 * phase) - .5) * (.09 + .5 * below.clamp(0, .4))
-    facet = noise(u * 5 + up * 8 * torch.where(crest * s.lx < 0, -1., 1.) + 40 * phase, up * 5 + u * 3)
-    lit = step(-.03, .03, crest * s.lx) * .72 + .28 * facet
+    crest = (u + (noise(u * 2 + 9 * c, up * 9 + 20 * phase) - .5) * (.09 + .5 * below.clamp(0, .4))) * s.lx
+    facet = noise(u * 5 + up * 8 * (1 - 2 * crest.lt(0).float()) + 40 * phase, up * 5 + u * 3)
     snow = (s.snow + .30 * (s.season == 3).float()).clamp(0, 1)
-    line = h * (1 - snow) + .10 * (noise(s.x * 15 + 30 * phase, up * 6) - .5) + .05 * (facet - .5)
+    line = h * (1 - snow) + .10 * (noise(x * 15 + 30 * phase, up * 6) - .5) + .05 * (facet - .5)
     white = cover((line - up) * .8, s.px * 1.5) * (snow > .02).float()
-    rock = s.rock * (.80 + .35 * facet)[:, None]
-    c = glaze(s, lay(rock, s.rock.new_tensor([.97, .98, 1.]).view(1, 3, 1, 1), white[:, None]), lit, air(s, far * (1 - .5 * (up / (high + .05)).clamp(0, 1)) + .1))
-    land(s, c, cover(-below, s.px) * (high > .01).float(), 'mountain', far)
+    rock = lay(s.rock * (.80 + .35 * facet)[:, None], rgb(s, .97, .98, 1.), white[:, None])
+    rock = glaze(s, rock, step(-.03, .03, crest) * .72 + .28 * facet, air(s, far * (1 - .5 * (up / (high + .05)).clamp(0, 1)) + .1))
+    land(s, rock, cover(-below, s.px) * (high > .01).float(), 'mountain', far)
+
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #83e47afa
+def paint_mountains(s:Sheet, high, phase, far):
+    "A range where there is one, on the rows that it can reach."
+    s = s.window([(-9, s.horizon - 1.1 * high - .04), (9, s.horizon)], 0)
+    s.high, s.phase = high, phase
+    s.where(high > 0, lambda q: paint_range(q, q.high, q.phase, far))
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #0c2877a8
 def hill_top(s:Sheet, high, phase, x:Tensor) -> Tensor: # y
@@ -340,59 +415,61 @@ def hill_top(s:Sheet, high, phase, x:Tensor) -> Tensor: # y
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #4fdbd9b8
 def paint_hill(s:Sheet, high, phase, far):
     "A grassy hill, brighter at its top, with the dark dots of far woods."
-    top = hill_top(s, high, phase, s.x[:, :1])
-    d = top - s.y
-    grass = s.grass * (.93 - .05 * far)
-    woods = cover((.58 - noise(s.x * 6 + 40 * phase, (s.y - s.horizon) * 16 + 9 * phase)) * .2, s.px * 2) * step(.0, .05, -d)
-    slope = (.80 + .9 * d + .25 * s.lx * wave(1.7 * s.x[:, :1] + 6.28 * phase + 1.57)).clamp(0, 1)
-    c = glaze(s, lay(grass * (1 + 0 * d)[:, None], s.wood, .45 * woods[:, None]), slope, air(s, far))
-    land(s, c, cover(d, s.px), 'grass', far)
+    x = s.x[:, :1]
+    d = hill_top(s, high, phase, x) - s.y
+    woods = cover((.58 - noise(x * 6 + 40 * phase, (s.y[:, :, :1] - s.horizon) * 16 + 9 * phase)) * .2, s.px * 2) * step(.0, .05, -d)
+    slope = (.80 + .9 * d + .25 * s.lx * wave(1.7 * x + 6.28 * phase + 1.57)).clamp(0, 1)
+    grass = mix(s.grass * (.93 - .05 * far), s.wood, .45 * woods[:, None])
+    land(s, glaze(s, grass, slope, air(s, far) + 0 * s.horizon), cover(d, s.px), 'grass', far)
+
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #d608f395
+def paint_hills(s:Sheet, high, phase, far):
+    "A hill where there is one, on the rows that it can reach."
+    s = s.window([(-9, s.horizon - high), (9, s.horizon)], 0)
+    s.high, s.phase = high, phase
+    s.where(s.hills > .02, lambda q: paint_hill(q, q.high, q.phase, far))
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #ac6b7b30
 def paint_ground(s:Sheet):
-    "Meadow or sand: tufts and ripples that get finer towards the horizon, flowers in front."
+    "Meadow or sand: tufts and ripples that get finer towards the horizon."
     v = (s.y - s.horizon).clamp(min=.004)[:, :, :1]
     far = distance(s, s.y[:, :, :1])
-    gx, gz = s.x / (v + .12), 1.1 / (v + .12)
+    x, gx, gz = s.x[:, :1], s.x[:, :1] / (v + .12), 1.1 / (v + .12)
     patch = noise(gx * 1.6 + 30 * s.hill_phase, gz * 2.6)
-    blades = noise(s.x * 12 / (.4 + v), 34 / (.4 + v) + 30 * s.hill_phase)
+    blades = noise(x * 12 / (.4 + v), 34 / (.4 + v) + 30 * s.hill_phase)
     ripple = wave(gz * 16 + 5 * noise(gx * 1.3, gz * 1.1)) * .5 + .5
     sand = s.base
     t = (.62 + .30 * patch - .06 * far + (1 - sand) * (blades - .5) * .34 * (1 - far) + sand * .22 * (ripple - .5)).clamp(0, 1)
-    ground = mix(s.grass * (1 + 0 * v[:, None]), s.sand, sand[:, None])
-    ground = ground * (1.06 - .20 * (1 - far) * (1 - .6 * (s.season == 3).float()))[:, None]
-    c = glaze(s, ground, t, air(s, far))
-    inside = cover(s.horizon - s.y, s.px)
-    hard = (inside - .5).mul(1e7).clamp(0, 1)
-    lay(s.image, c, inside[:, None])
-    lay(s.ids, SCENES.id('grass') + (SCENES.id('sand') - SCENES.id('grass')) * sand, hard)
-    lay(s.relief, torch.stack([far.expand_as(hard), 0 * hard], 1), hard[:, None])
+    ground = mix(s.grass, s.sand, sand[:, None]) * (1.06 - .20 * (1 - far) * (1 - .6 * (s.season == 3).float()))[:, None]
+    label = SCENES.id('grass') + (SCENES.id('sand') - SCENES.id('grass')) * sand
+    land(s, glaze(s, ground, t, air(s, far)), cover(s.horizon - s.y, s.px), label, far)
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #9934bd8f
 def paint_flowers(s:Sheet):
     "Flowers in the meadow, in spring and summer."
-    q = s.window([(-9, s.horizon), (9, 9)], 0)
-    v = (q.y - s.horizon).clamp(min=.004)
+    v = (s.y[:, :, :1] - s.horizon).clamp(min=.004)
     near = v + .3
-    du, dv, r = sprinkle(q.x * 6.5 / near, 19 / near + 31 * s.hill_phase)
+    du, dv, r = sprinkle(s.x[:, :1] * 6.5 / near, 19 / near + 31 * s.hill_phase)
     size = (.013 * (.35 + v)).clamp(min=.55 * float(s.px))
     r2 = (du * near / 6.5) ** 2 + (dv * near * near / 19) ** 2
-    here = noise(q.x * 2.2 / near + 9 * s.green, 3 / near)
-    bright = step(1.3, .6, r2 / (size * size)) * step(.42, .58, here) * (r(3) > .3).float() * step(.06, .25, v) * (q.ids == SCENES.id('grass')).float()
-    ink = mix(s.bloom, s.bloom_too, (r(4) > .6).float()[:, None]) * mix(s.shade, s.light, .85)
-    q.paint(ink, bright * .92)
+    here = noise(s.x[:, :1] * 2.2 / near + 9 * s.green, 3 / near)
+    grass = 1 - (s.ids - SCENES.id('grass')).abs().clamp(max=1)
+    bright = step(1.3, .6, r2 / (size * size)) * step(.42, .58, here) * r(3).gt_(.3) * step(.06, .25, v) * grass
+    ink = mix(s.bloom, s.bloom_too, r(4).gt_(.6)[:, None]) * mix(s.shade, s.light, .85)
+    s.paint(ink, bright * .92)
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #4715b06d
 def paint_fields(s:Sheet):
     "Two fields whose furrows run to the horizon."
-    v = (s.y[:, :, :1] - s.horizon).clamp(min=.004)
-    far = distance(s, s.y[:, :, :1])
-    gx = (s.x - s.field_x) / (v + .06)
-    tufts = noise(s.x * 22, 30 / (.4 + v))
+    x, y = s.x[:, :1], s.y[:, :, :1]
+    v = (y - s.horizon).clamp(min=.004)
+    far = distance(s, y)
+    gx = (x - s.field_x) / (v + .06)
+    tufts = noise(x * 22, 30 / (.4 + v))
     fine = (((v + .06) * .24 / s.px - 1.) * .5).clamp(0, 1)
     for crop, edge, side, rows in ((s.crop, s.field_y, 1., wave(gx * 24 + 2 * s.crop2)), (s.crop2, s.field_y * .4 + .02, -1., wave(gx * 2.2 + 30 / (v + .3)))):
         t = (.72 + rows * .24 * fine + (tufts - .5) * .24).clamp(0, 1)
-        ends = torch.maximum(s.horizon + edge * (1 - s.horizon) + .02 * wave(4 * s.x[:, :1]) - s.y, s.y - s.horizon - (edge + .52) * (1 - s.horizon) - .05 * wave(1.7 * s.x[:, :1] + 2 * side))
+        ends = torch.maximum(s.horizon + edge * (1 - s.horizon) + .02 * wave(4 * x) - s.y, s.y - s.horizon - (edge + .52) * (1 - s.horizon) - .05 * wave(1.7 * x + 2 * side))
         d = torch.maximum(.02 + .05 * v - side * (s.x - s.field_x - (s.crop - .5) * 1.1 * v), ends)
         crop = pick(CROP, crop, s.season) * (1.03 - .12 * (1 - far))[:, None]
         land(s, glaze(s, crop, t, air(s, far)), cover(d, s.px), 'field', far)
@@ -405,65 +482,75 @@ def course(s:Sheet) -> dict:
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #d559e76e
 def mirror(
     s:Sheet, line, # (B,1,1) y of the line that the water mirrors at
-    wobble:Tensor, # (B,H,W) how far the image is moved, in the units of the page
-) -> Tensor: # (B,3,H,W)
-    "The picture upside down, as water shows it."
-    px, rows = float(s.px), s.ids.shape[1]
-    r = ((line - .66 * (s.y - line) + wobble - s.y[0, 0, 0]) / px).round().long().clamp(0, rows - 1)
-    return s.image.gather(2, r[:, None].expand(-1, 3, -1, -1))
+    wobble:Tensor, # (B,h,W) how far the image is moved, in the units of the page
+) -> Tensor: # (B,3,h,W)
+    "The whole picture upside down, as water shows it."
+    whole, (H, W) = s.whole, s.whole.shape[2:]
+    row = ((line - .66 * (s.y - line) + wobble - s.first) / s.px).round().int().clamp(0, H - 1)
+    place = row * W + torch.arange(W, device=row.device, dtype=row.dtype)
+    plane = torch.arange(len(whole) * 3, device=row.device, dtype=row.dtype).view(-1, 3, 1, 1) * (H * W)
+    return look(whole.flatten(), place[:, None] + plane)
+
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #c69a0eee
+def edges(s:Sheet) -> tuple: # (B,H,W) each, negative inside
+    "How far it is to the edge of sea, lake or river, and to the edge of its beach."
+    x, y = s.x[:, :1], s.y[:, :, :1]
+    river, far = (s.water == 3).float(), distance(s, y)
+    mid, half = way(course(s), y)
+    near = bank(course(s), x) - s.y
+    away = torch.where(s.water == 2, far_bank(course(s), x), s.horizon) - s.y
+    stream = torch.maximum((s.x - mid).abs() - half, s.way_top - y) * .8
+    rim = s.beach * (.35 + .65 * (1 - far))
+    d = lay(torch.maximum(away, -near), stream, river)
+    return d, lay(torch.maximum(away, -near - rim), d - .10 * (1 - far) * (s.beach > 0), river)
+
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #122694bf
+def paint_beach(s:Sheet):
+    "Sand, wet where the water begins."
+    x, y = s.x[:, :1], s.y[:, :, :1]
+    d, beach = edges(s)
+    far, v = distance(s, y), (y - s.horizon).clamp(min=0)
+    wet = .55 + .45 * step(.0, .07, d)
+    grain = noise(x * 21, y * 23 / (.4 + v))
+    sand = glaze(s, s.sand, (.55 + .3 * wet + .2 * (grain - .5)).clamp(0, 1), air(s, far)).mul_((.80 + .2 * wet)[:, None])
+    land(s, sand, cover(beach, s.px), 'sand', far)
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #d7a82b1b
 def paint_water(s:Sheet):
-    "Sea, lake or river: the mirrored sky, deeper colour in front, waves, glitter below the sun, and a beach."
-    sea, lake, river = ((s.water == k).float() for k in (1, 2, 3))
-    x = s.x[:, :1]
-    mid, half = way(course(s), s.y[:, :, :1])
-    near = bank(course(s), x) - s.y
-    first = torch.where(s.water == 2, far_bank(course(s), x), s.horizon)
-    shore = torch.maximum(first - s.y, -near)
-    stream = torch.maximum((s.x - mid).abs() - half, s.way_top - s.y + 0 * s.x) * .8
-    d = torch.where(s.water == 3, stream, shore)
-    far = distance(s, s.y[:, :, :1])
-    v = (s.y - s.horizon).clamp(min=0)[:, :, :1]
-    rim = s.beach * (.35 + .65 * (1 - far))
-    sand = cover(torch.where(s.water == 3, d - .10 * (1 - far) * (s.beach > 0), torch.maximum(first - s.y, -near - rim)), s.px) * (s.beach > 0).float()
-    wet = (.55 + .45 * step(.0, .07, d)) + 0 * s.x
-    grain = noise(s.x * 21, s.y * 23 / (.4 + v))
-    land(s, glaze(s, s.sand, (.55 + .3 * wet + .2 * (grain - .5)).clamp(0, 1), air(s, far)) * (.80 + .2 * wet)[:, None], sand, 'sand', far)
-    ripple = noise(s.x * 2.6 / (.22 + v) + 20 * s.bank_phase, 10.5 / (v + .22) + 9 * s.bank_phase)
-    line = torch.where(s.water == 2, s.far_bank, s.horizon)
-    image = mirror(s, line, (ripple - .5) * (.03 + .22 * v))
-    deep = s.deep * (.80 + .45 * far)[:, None]
-    c = lay(image, deep, (.28 + .50 * (1 - far) * (1 - .25 * river))[:, None])
+    "Sea, lake or river: the mirrored sky, deeper colour in front, waves, and glitter below the sun."
+    sea, river = ((s.water == k).float() for k in (1, 3))
+    x, y = s.x[:, :1], s.y[:, :, :1]
+    far, v = distance(s, y), (y - s.horizon).clamp(min=0)
+    d = edges(s)[0]
+    ripple = noise(x * 2.6 / (.22 + v) + 20 * s.bank_phase, 10.5 / (v + .22) + 9 * s.bank_phase)
+    c = mirror(s, torch.where(s.water == 2, s.far_bank, s.horizon), (ripple - .5) * (.03 + .22 * v))
+    lay(c, s.deep * (.80 + .45 * far)[:, None], (.28 + .50 * (1 - far) * (1 - .25 * river))[:, None])
     crest = step(.60, .80, ripple) * (.10 + .22 * v.clamp(0, 1))
     lay(c, s.cloud * .5 + s.low * .5, crest[:, None])
     lay(c, s.deep * .55, (step(.36, .2, ripple) * .28 * (1 - far))[:, None])
-    beam = spot(((s.x - s.sun_x) / (.10 + .35 * v)) ** 2) * step(.50, .62, ripple) * s.sun * (s.weather == 0).float() * (.9 - .35 * (s.time == 0).float())
+    beam = spot(((x - s.sun_x) / (.10 + .35 * v)) ** 2) * step(.50, .62, ripple) * s.sun * (s.weather == 0).float() * (.9 - .35 * (s.time == 0).float())
     lay(c, s.cloud * .45 + s.light * .55, beam.clamp(0, 1)[:, None] * .9)
-    foam = cover((d + .018 + .01 * wave(9 * s.x + 4)).abs() - .007 - .008 * (1 - far), s.px) * sea * step(.08, .2, v)
+    foam = cover((d + .018 + .01 * wave(9 * x + 4)).abs() - .007 - .008 * (1 - far), s.px) * sea * step(.08, .2, v)
     lay(c, s.light * .6 + s.cloud * .4, foam[:, None] * .8)
-    land(s, c.clamp(0, 1), cover(d, s.px), 'water', far)
+    land(s, c.clamp_(0, 1), cover(d, s.px), 'water', far)
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #baa8e503
 def paint_road(s:Sheet):
     "Asphalt with lines, or a dirt track with two ruts."
-    y = s.y[:, :, :1]
+    x, y = s.x[:, :1], s.y[:, :, :1]
     mid, half = way(course(s), y)
-    e = s.x - mid
-    far, asphalt = distance(s, y), (s.road == 1).float()
-    d = torch.maximum((e.abs() - half + .012 * (1 - asphalt) * wave(17 * s.y)) * .9, s.way_top - y + 0 * e)
-    u = e / half
-    snowy = (s.season == 3).float()[:, None]
-    tar = s.image.new_tensor([.46, .47, .54]).view(1, 3, 1, 1)
-    dirt = mix(pick(SAND, s.earth, 0 * s.season) * s.image.new_tensor([.92, .82, .72]).view(1, 3, 1, 1), s.image.new_tensor([.84, .82, .84]).view(1, 3, 1, 1), snowy * .6)
-    c = mix(dirt, mix(tar, s.image.new_tensor([.60, .62, .70]).view(1, 3, 1, 1), snowy * .7), asphalt[:, None])
-    grain = noise(s.x * 17 / (.3 + far), s.y * 30)
-    ruts = (1 - asphalt) * (spot(((u.abs() - .5) / .22) ** 2) * .22)
-    t = (.78 - ruts + .22 * (grain - .5) - .16 * step(.75, 1., u.abs())).clamp(0, 1)
+    e, far = x - mid, distance(s, y)
+    asphalt, snowy = (s.road == 1).float(), (s.season == 3).float()[:, None]
+    d = torch.maximum((e.abs() - half + .012 * (1 - asphalt) * wave(17 * y)) * .9, s.way_top - y)
+    u = (e / half).abs()
+    dirt = mix(pick(SAND, s.earth, 0 * s.season) * rgb(s, .92, .82, .72), rgb(s, .84, .82, .84), snowy * .6)
+    c = mix(dirt, mix(rgb(s, .46, .47, .54), rgb(s, .60, .62, .70), snowy * .7), asphalt[:, None])
+    grain = noise(x * 17 / (.3 + far), y * 30)
+    ruts = (1 - asphalt) * (spot(((u - .5) / .22) ** 2) * .22)
+    t = (.78 - ruts + .22 * (grain - .5) - .16 * step(.75, 1., u)).clamp(0, 1)
     c = glaze(s, c, t, air(s, far))
-    z = 1 / ((y - s.horizon).clamp(min=.01) + .1)
-    dash = (wave(z * 9) > -.1).float() * cover((u.abs() - .045) * half, s.px)
-    edge = cover(((u.abs() - .90).abs() - .03) * half, s.px)
+    dash = (wave(9 / ((y - s.horizon).clamp(min=.01) + .1)) > -.1).float() * cover((u - .045) * half, s.px)
+    edge = cover(((u - .90).abs() - .03) * half, s.px)
     lay(c, mix(s.shade, s.light, .9), (asphalt * .85 * torch.maximum(dash, edge * .8))[:, None])
     land(s, c, cover(d, s.px), 'road', far)
 
@@ -472,16 +559,28 @@ SHADOWS = dict(conifer=(.30, .07), tree=(.36, .07), bush=(.85, .16), house=(.72,
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #10caeabd
 def paint_shadow(s:Sheet):
-    "The shadow on the ground below a thing, longer on the side away from the light."
+    "The shadow on the ground below a thing, longer on the side away from the light: what remains of the page, and nothing added."
     du = s.u + s.shift * s.lx
     r2 = (du / s.wide) ** 2 + (s.v / s.flat) ** 2
     soft = spot(r2 * 2.2) * (.50 - .22 * (s.weather > 0).float())
-    lay(s.image, s.image * s.shade * .62, soft[:, None])
+    keep = 1 - (1 - s.shade * .62) * soft[:, None]
+    return keep, torch.zeros_like(keep)
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #3358a5d8
 def tint(s:Sheet, colour:Tensor, t) -> Tensor: # (B,3,H,W)
     "A colour of the thing at work, in the light and behind the air in front of it."
     return glaze(s, colour, t, s.veil)
+
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #9a0528a5
+def part(
+    s:Sheet, # a scrap
+    colour:Tensor, # (B,3,1,1) or (B,3,H,W): by white light
+    t, # amount of light in [0, 1]: a number or (B,H,W)
+    d:Tensor, # (B,H,W) distance to its edge in the coordinates of the thing, negative inside
+    label:str, # a class of SCENES
+):
+    "Paint a part of the thing at work."
+    put(s, tint(s, colour, t), cover(d * s.size, s.px), label)
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #f1b0fe2e
 def rim(s:Sheet, d:Tensor, side:Tensor) -> Tensor: # (B,H,W)
@@ -493,7 +592,7 @@ def rim(s:Sheet, d:Tensor, side:Tensor) -> Tensor: # (B,H,W)
 def paint_conifer(s:Sheet):
     "A fir: tiers of branches, snow on them in winter."
     trunk = rounded(s.u, s.v + .07, .035, .09, .02)
-    put(s, tint(s, s.bark, .35 + 0 * s.u * s.v), cover(trunk * s.size, s.px), 'conifer')
+    part(s, s.bark, .35, trunk, 'conifer')
     k = ((-s.v - .08) / .94)
     q = (1 - k).clamp(0, 1) * 4.6 + .35 * s.a
     f = q - q.floor()
@@ -507,7 +606,7 @@ def paint_conifer(s:Sheet):
     c = tint(s, needles, t)
     lay(c, s.light * needles * 1.2 + .1 * s.light, rim(s, d, side)[:, None])
     white = (s.season == 3).float() * step(.35, .75, f + .5 * (clump - .5) + .25 * side) * (.55 + .45 * step(0, .6, k + .5 * s.a))
-    lay(c, tint(s, s.image.new_tensor([.95, .97, 1.]).view(1, 3, 1, 1), (.55 + .4 * side).clamp(0, 1)), white[:, None])
+    lay(c, tint(s, rgb(s, .95, .97, 1.), (.55 + .4 * side).clamp(0, 1)), white[:, None])
     put(s, c.clamp(0, 1), cover(d * s.size, s.px), 'conifer')
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #e07c26a3
@@ -535,7 +634,7 @@ def paint_tree(s:Sheet):
     "A broadleaf tree: green, in blossom, golden, or white with frost."
     trunk = stroke(s.u, s.v, (0., 0.), (.03 * wave(40 * s.a), -.5), .048, .03)[0]
     branch = torch.minimum(stroke(s.u, s.v, (0., -.30), (.16, -.56), .022, .012)[0], stroke(s.u, s.v, (0., -.26), (-.15, -.54), .022, .012)[0])
-    put(s, tint(s, s.bark, (.5 + 6 * s.u * s.lx).clamp(0, 1) + 0 * s.v), cover(torch.minimum(trunk, branch) * s.size, s.px), 'tree')
+    part(s, s.bark, (.5 + 6 * s.u * s.lx).clamp(0, 1), torch.minimum(trunk, branch), 'tree')
     slim = .78 + .34 * s.b
     d, t = clumps(s, ((-.20 * slim, -.50, .17), (.22 * slim, -.50, .17), (0 * slim, -.80, .19), (-.17 * slim, -.68, .20), (.18 * slim, -.68, .19), (.02 * slim, -.56, .19)), 11.)
     leaf = pick(FOLIAGE, (s.a * 7.3 + s.b) % 1, s.season)
@@ -564,146 +663,159 @@ def slab(x, y, x0, x1, y0, y1) -> Tensor:
 def paint_house(s:Sheet):
     "A house seen from a corner: gable with a door, long side with windows, roof with tiles and a chimney."
     turned = torch.where(s.a < .5, -1., 1.)
-    u, v = s.u * turned, s.v
-    lx = s.lx * turned
-    tall = .46 + .16 * (s.b > .55).float()
-    wall = pick(WALLS, (s.a * 3.7 + s.b * 1.9) % 1)
-    roof = pick(ROOFS, (s.a * 5.3 + s.b * 2.7) % 1)
-    white = s.image.new_tensor([.95, .97, 1.]).view(1, 3, 1, 1)
-    lit_front, lit_side = (.62 - .38 * lx).clamp(0, 1), (.62 + .38 * lx).clamp(0, 1)
+    s.u, lx = s.u * turned, s.lx * turned
+    s.tall = .46 + .16 * (s.b > .55).float()
+    s.front, s.side = (.62 - .38 * lx).clamp(0, 1), (.62 + .38 * lx).clamp(0, 1)  # the light on them
+    s.wall = pick(WALLS, (s.a * 3.7 + s.b * 1.9) % 1)
+    s.roof = pick(ROOFS, (s.a * 5.3 + s.b * 2.7) % 1)
+    paint_walls(s); paint_openings(s); paint_roof(s); paint_gable(s)
+
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #38a8cf7d
+def paint_walls(s:Sheet):
+    "The long side, darker under the eaves, and the gable."
+    u, v, tall = s.u, s.v, s.tall
     planks = wave(v * 62) * .5 * step(3., 7., s.size / s.px * .16)
-    base = 1 - .18 * step(-.10, 0., v)
-    rise = 1 - tall
+    base, rise = 1 - .18 * step(-.10, 0., v), 1 - tall
     front = torch.maximum(slab(u, v, -.62, -.10, -1., 0.), -v - tall - (.26 - (u + .36).abs()).clamp(min=0) * rise / .26 * .92) * .85
     side = slab(u, v, -.11, .62, -tall - .03, 0.)
-    put(s, tint(s, wall, ((lit_side + .05 * planks - .25 * step(-tall + .12, -tall, v)) * base).clamp(0, 1)), cover(side * s.size, s.px), 'house')
-    put(s, tint(s, wall, ((lit_front + .05 * planks + 0 * u) * base).clamp(0, 1)), cover(front * s.size, s.px), 'house')
-    paint_openings(s, u, v, tall)
+    part(s, s.wall, ((s.side + .05 * planks - .25 * step(-tall + .12, -tall, v)) * base).clamp(0, 1), side, 'house')
+    part(s, s.wall, ((s.front + .05 * planks) * base).clamp(0, 1), front, 'house')
+
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #76cf47c2
+def paint_openings(s:Sheet):
+    "Door and windows; at night, and here and there at dusk, there is light behind them."
+    u, v, tall = s.u, s.v, s.tall
+    on = ((s.time == 3) | ((s.time == 2) & (s.b < .6)) | ((s.weather == 2) & (s.a < .3))).float()
+    part(s, pick(ROOFS, (s.a * 9.1) % 1) * .75, .5, slab(u, v, -.43, -.28, -.27, 0.), 'house')
+    w = (u - .26).abs()
+    panes = torch.minimum(slab(w, v, .09, .25, -tall + .10, -tall + .27), disc(u + .36, v + tall + .12, .07))
+    panes = torch.minimum(panes, slab(w, v, .09, .25, -.19, -.05) + 9 * (s.b <= .55).float())
+    part(s, rgb(s, .97, .95, .9), .75, panes - .022, 'house')
+    glass = tint(s, rgb(s, .36, .47, .60) + .25 * s.middle, .55 + .25 * wave((u + v) * 9))
+    warm = rgb(s, 1., .80, .38) * (.92 + .10 * wave(u * 20))[:, None]
+    put(s, mix(glass, mix(warm, s.haze, s.veil[:, None] * .5), on[:, None]).clamp(0, 1), cover(panes * s.size, s.px), 'house')
+
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #2b378ed4
+def paint_roof(s:Sheet):
+    "A chimney, and the tiles of the long side, under snow in winter."
+    u, v, tall = s.u, s.v, s.tall
+    part(s, s.wall * .8, .5 * s.side + .3, slab(u, v, .26, .36, -1.06, -.8), 'house')
     h = (-v - tall + .05) / (1 - tall + .05)
-    left, right = -.04 - .32 * h, .70 - .22 * h
-    chimney = slab(u, v, .26, .36, -1.06, -.8)
-    put(s, tint(s, wall * .8, .5 * lit_side + .3 + 0 * u * v), cover(chimney * s.size, s.px), 'house')
-    plane = torch.maximum(torch.maximum(left - u, u - right), torch.maximum(-h, h - 1) * (1 - tall)) * .9
+    plane = torch.maximum(torch.maximum(-.04 - .32 * h - u, u - (.70 - .22 * h)), torch.maximum(-h, h - 1) * (1 - tall)) * .9
     tiles = (wave(h * 34 + .6 * wave(u * 46)) * .5) * step(3., 8., s.size / s.px * .14)
     snow = (s.season == 3).float() * step(.05, .30, h + .25 * (noise(u * 9 + 9 * s.a, v * 5) - .5) + .1)
-    c = mix(roof * (1 + .10 * tiles)[:, None], white, snow[:, None] * .94)
-    put(s, tint(s, c, (lit_side * .9 + .12 + .14 * h + .08 * tiles).clamp(0, 1)), cover(plane * s.size, s.px), 'roof')
-    edge = torch.maximum(((v + tall - .02 + (.30 - (u + .36).abs()) * (rise + .02) / .30).abs() - .050), (u + .36).abs() - .33)
-    put(s, tint(s, mix(roof * .85, white, (s.season == 3).float()[:, None] * .9), (lit_front * .85 + .1 + 0 * u).clamp(0, 1)), cover(edge * .72 * s.size, s.px), 'roof')
+    c = mix(s.roof * (1 + .10 * tiles)[:, None], rgb(s, .95, .97, 1.), snow[:, None] * .94)
+    part(s, c, (s.side * .9 + .12 + .14 * h + .08 * tiles).clamp(0, 1), plane, 'roof')
+
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #b1662fca
+def paint_gable(s:Sheet):
+    "The edge of the roof above the gable."
+    beam = (s.u + .36).abs()
+    edge = torch.maximum((s.v + s.tall - .02 + (.30 - beam) * (1 - s.tall + .02) / .30).abs() - .050, beam - .33)
+    c = mix(s.roof * .85, rgb(s, .95, .97, 1.), (s.season == 3).float()[:, None] * .9)
+    part(s, c, (s.front * .85 + .1).clamp(0, 1), edge * .72, 'roof')
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #a3dae1b2
 def paint_tower(s:Sheet):
     "A striped lighthouse at the coast, a windmill on land."
-    sea = (s.water > 0).float()
-    u, v = s.u, s.v
-    flat = 0 * u * v
-    half = .145 + .085 * (v + .80)
-    body = torch.maximum(u.abs() - half, torch.maximum(-.80 - v, v)) * .98
-    band = cover(wave(v * 15.7 + 1.2) * .06 * s.size, s.px) * sea
-    wall = mix(pick(WALLS, (s.a * 3.7) % 1), s.image.new_tensor([.98, .96, .92]).view(1, 3, 1, 1), sea[:, None])
+    s.sea = (s.water > 0).float()
+    half = .145 + .085 * (s.v + .80)
+    s.t = (.60 + .42 * s.u * s.lx / half).clamp(0, 1) * (1 - .2 * step(-.1, 0., s.v))  # the light on it
+    paint_shaft(s, half); paint_lantern(s); paint_cap(s); paint_blades(s)
+
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #98548e06
+def paint_shaft(s:Sheet, half):
+    "The tower itself, and its door."
+    band = cover(wave(s.v * 15.7 + 1.2) * .06 * s.size, s.px) * s.sea
+    wall = mix(pick(WALLS, (s.a * 3.7) % 1), rgb(s, .98, .96, .92), s.sea[:, None])
     wall = mix(wall, pick(ROOFS, s.b), band[:, None])
-    t = (.60 + .42 * u * s.lx / half).clamp(0, 1) * (1 - .2 * step(-.1, 0., v))
-    put(s, tint(s, wall, t), cover(body * s.size, s.px), 'house')
-    door = slab(u, v, -.04, .04, -.13, 0.)
-    put(s, tint(s, pick(ROOFS, (s.a * 9.1) % 1) * .7, .5 + flat), cover(door * s.size, s.px), 'house')
-    room = slab(u, v, -.085, .085, -.92, -.79) + 9 * (1 - sea)
+    part(s, wall, s.t, torch.maximum(s.u.abs() - half, torch.maximum(-.80 - s.v, s.v)) * .98, 'house')
+    part(s, pick(ROOFS, (s.a * 9.1) % 1) * .7, .5, slab(s.u, s.v, -.04, .04, -.13, 0.), 'house')
+
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #80e31c39
+def paint_lantern(s:Sheet):
+    "The lamp of a lighthouse, and the gallery below it."
+    away = 9 * (1 - s.sea)  # a windmill has none
     on = (s.time > 1).float() + .35 * (s.time < 2).float()
-    glass = s.image.new_tensor([1., .90, .55]).view(1, 3, 1, 1) * on[:, None] + (1 - on)[:, None] * tint(s, s.middle * .8, .6 + flat)
-    put(s, glass, cover(room * s.size, s.px), 'house')
-    put(s, tint(s, s.image.new_tensor([.25, .27, .33]).view(1, 3, 1, 1), t), cover((slab(u, v, -.17, .17, -.81, -.77) + 9 * (1 - sea)) * s.size, s.px), 'house')
-    high = mix(.93 - .14, .93, sea)
-    cap = torch.maximum(u.abs() * .80 - (1.06 - .10 * (1 - sea) + v) * .62 * (1.25 - .25 * sea), v + high)
-    snow = (s.season == 3).float() * step(-.95, -1.0, v)
-    put(s, tint(s, mix(pick(ROOFS, s.b), s.image.new_tensor([.95, .97, 1.]).view(1, 3, 1, 1), snow[:, None] + flat[:, None]), t), cover(cap * s.size, s.px), 'roof')
-    s.where(sea < 1, paint_blades)
+    glass = rgb(s, 1., .90, .55) * on[:, None] + (1 - on)[:, None] * tint(s, s.middle * .8, .6)
+    put(s, glass, cover((slab(s.u, s.v, -.085, .085, -.92, -.79) + away) * s.size, s.px), 'house')
+    part(s, rgb(s, .25, .27, .33), s.t, slab(s.u, s.v, -.17, .17, -.81, -.77) + away, 'house')
+
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #99fd180f
+def paint_cap(s:Sheet):
+    "The roof of either."
+    high = mix(.93 - .14, .93, s.sea)
+    cap = torch.maximum(s.u.abs() * .80 - (1.06 - .10 * (1 - s.sea) + s.v) * .62 * (1.25 - .25 * s.sea), s.v + high)
+    snow = (s.season == 3).float() * step(-.95, -1.0, s.v)
+    part(s, mix(pick(ROOFS, s.b), rgb(s, .95, .97, 1.), snow[:, None]), s.t, cap, 'roof')
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #10d2e576
 def paint_blades(s:Sheet):
     "The four sails of a windmill."
-    turn = 1.57 * s.b
+    turn, away = 1.57 * s.b, 9 * s.sea  # a lighthouse has none
     c, n = wave(turn + 1.5708), wave(turn)
     p, q = s.u * c + (s.v + .78) * n, (s.v + .78) * c - s.u * n
     along, across = torch.maximum(p.abs(), q.abs()), torch.where(p.abs() > q.abs(), q * p.sign(), -p * q.sign())
-    arm = torch.maximum(across.abs() - .014, along - .50)
+    part(s, s.bark, .5, torch.maximum(across.abs() - .014, along - .50) + away, 'house')
     cloth = torch.maximum((across - .05).abs() - .045, (along - .31).abs() - .18)
-    put(s, tint(s, s.bark, .5 + 0 * p), cover(arm * s.size, s.px), 'house')
-    put(s, tint(s, s.image.new_tensor([.97, .93, .84]).view(1, 3, 1, 1), (.62 + .25 * wave(along * 90) + .2 * s.lx * across.sign()).clamp(0, 1)), cover(cloth * s.size, s.px), 'house')
-
-# %% ../../nbs/datasets/08_scenes_draw.ipynb #76cf47c2
-def paint_openings(s:Sheet, u, v, tall):
-    "Door and windows; at night, and here and there at dusk, there is light behind them."
-    on = ((s.time == 3) | ((s.time == 2) & (s.b < .6)) | ((s.weather == 2) & (s.a < .3))).float()
-    door = slab(u, v, -.43, -.28, -.27, 0.)
-    wood = pick(ROOFS, (s.a * 9.1) % 1) * .75
-    put(s, tint(s, wood, .5 + 0 * u * v), cover(door * s.size, s.px), 'house')
-    w = u - .26
-    panes = torch.minimum(slab(w.abs(), v, .09, .25, -tall + .10, -tall + .27), disc(u + .36, v + tall + .12, .07))
-    second = slab(w.abs(), v, .09, .25, -.19, -.05) + 9 * (s.b <= .55).float()
-    panes = torch.minimum(panes, second)
-    frame = cover((panes - .022) * s.size, s.px)
-    put(s, tint(s, s.image.new_tensor([.97, .95, .9]).view(1, 3, 1, 1), .75 + 0 * u * v), frame, 'house')
-    glass = tint(s, s.image.new_tensor([.36, .47, .60]).view(1, 3, 1, 1) + .25 * s.middle, .55 + .25 * wave((u + v) * 9))
-    warm = s.image.new_tensor([1., .80, .38]).view(1, 3, 1, 1) * (.92 + .10 * wave(u * 20))[:, None]
-    put(s, mix(glass, mix(warm, s.haze, s.veil[:, None] * .5), on[:, None]).clamp(0, 1), cover(panes * s.size, s.px), 'house')
+    part(s, rgb(s, .97, .93, .84), (.62 + .25 * wave(along * 90) + .2 * s.lx * across.sign()).clamp(0, 1), cloth + away, 'house')
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #f26eeee8
 def paint_person(s:Sheet):
     "Someone out for a walk: coat, trousers, hair, perhaps a scarf."
     stride = .06 + .05 * s.b
     legs = torch.minimum(stroke(s.u, s.v, (.04, -.38), (stride, -.03), .062, .05)[0], stroke(s.u, s.v, (-.04, -.38), (-stride, -.03), .062, .05)[0])
-    t = (.62 + 2.6 * s.u * s.lx).clamp(.1, 1) + 0 * s.v
-    put(s, tint(s, pick(TROUSERS, s.b), t * .9), cover(legs * s.size, s.px), 'person')
+    t = (.62 + 2.6 * s.u * s.lx).clamp(.1, 1)
+    part(s, pick(TROUSERS, s.b), t * .9, legs, 'person')
     coat = pick(COATS, (s.a * 4.7 + s.b) % 1)
     body = stroke(s.u, s.v, (0., -.64), (0., -.38), .125, .155 + .03 * s.b)[0]
     arms = torch.minimum(stroke(s.u, s.v, (.12, -.65), (.19, -.40), .05, .045)[0], stroke(s.u, s.v, (-.12, -.65), (-.19, -.40), .05, .045)[0])
-    put(s, tint(s, coat * .9, t * .85), cover(arms * s.size, s.px), 'person')
-    put(s, tint(s, coat, t), cover(body * s.size, s.px), 'person')
+    part(s, coat * .9, t * .85, arms, 'person')
+    part(s, coat, t, body, 'person')
     head = disc(s.u, s.v + .855, .125)
-    put(s, tint(s, pick(SKINS, (s.a * 11.3) % 1), t), cover(head * s.size, s.px), 'person')
+    part(s, pick(SKINS, (s.a * 11.3) % 1), t, head, 'person')
     hair = torch.maximum(disc(s.u, s.v + .87, .142), s.v + .85 - .12 * (s.b > .5).float() * (s.u.abs() > .08).float())
-    put(s, tint(s, pick(TROUSERS, (s.a * 2.9) % 1) * .9, t), cover(hair * s.size, s.px), 'person')
+    part(s, pick(TROUSERS, (s.a * 2.9) % 1) * .9, t, hair, 'person')
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #b8307707
 def paint_car(s:Sheet):
     "A car seen from the front or from behind."
     body = pick(BODIES, (s.a * 6.1 + s.b) % 1)
-    dark = s.image.new_tensor([.13, .14, .18]).view(1, 3, 1, 1)
-    flat = 0 * s.u * s.v
+    dark = rgb(s, .13, .14, .18)
     wheels = rounded(s.u.abs() - .43, s.v + .13, .12, .15, .05)
-    put(s, tint(s, dark, .5 + flat), cover(wheels * s.size, s.px), 'car')
+    part(s, dark, .5, wheels, 'car')
     top = torch.maximum(rounded(s.u, s.v + .68, .46, .34, .16), s.u.abs() + .35 * (-s.v - .5) - .52)
     t = (.62 + .42 * s.u * s.lx - .30 * (s.v + .5)).clamp(0, 1)
-    put(s, tint(s, body, (t + .1).clamp(0, 1)), cover(top * s.size, s.px), 'car')
+    part(s, body, (t + .1).clamp(0, 1), top, 'car')
     pane = torch.maximum(rounded(s.u, s.v + .72, .37, .19, .07), s.u.abs() + .35 * (-s.v - .5) - .42)
-    put(s, tint(s, .45 * s.middle + s.image.new_tensor([.18, .22, .28]).view(1, 3, 1, 1), (.55 + .5 * wave(3 * s.u + 2 * s.v)).clamp(0, 1)), cover(pane * s.size, s.px), 'car')
+    part(s, .45 * s.middle + rgb(s, .18, .22, .28), (.55 + .5 * wave(3 * s.u + 2 * s.v)).clamp(0, 1), pane, 'car')
     low = rounded(s.u, s.v + .33, .60, .21, .11)
-    put(s, tint(s, body, t), cover(low * s.size, s.px), 'car')
-    put(s, tint(s, dark + .1, .5 + flat), cover(rounded(s.u, s.v + .17, .56, .045, .03) * s.size, s.px), 'car')
+    part(s, body, t, low, 'car')
+    part(s, dark + .1, .5, rounded(s.u, s.v + .17, .56, .045, .03), 'car')
     lights = cover(rounded(s.u.abs() - .44, s.v + .38, .095, .06, .04) * s.size, s.px)
     front = (s.u > 2).float() + (s.b < .5).float()
-    glow = s.image.new_tensor([1., .93, .66]).view(1, 3, 1, 1) * front[:, None] + s.image.new_tensor([.95, .22, .18]).view(1, 3, 1, 1) * (1 - front)[:, None]
+    glow = rgb(s, 1., .93, .66) * front[:, None] + rgb(s, .95, .22, .18) * (1 - front)[:, None]
     bright = (.55 + .45 * (s.time > 1).float())[:, None]
-    put(s, glow * bright + (1 - bright) * tint(s, glow, .8 + flat), lights, 'car')
+    put(s, glow * bright + (1 - bright) * tint(s, glow, .8), lights, 'car')
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #a6bfc2cf
 def paint_boat(s:Sheet):
     "A sailing boat and its reflection."
     swap = torch.where(s.a < .5, -1., 1.)
     u, v = s.u * swap, s.v
-    flat = 0 * u * v
     sail = pick(SAILS, s.b)
     glass = step(.55, 0., v) * step(-.02, .02, v) * cover((u.abs() - .30 + .25 * v + .05 * wave(38 * v)) * s.size, s.px)
-    lay(s.image, mix(s.deep * .6, sail * s.light * .8, .35), (.42 * glass)[:, None])
+    put(s, mix(s.deep * .6, sail * s.light * .8, .35), .42 * glass)
     mast = slab(u, v, -.015, .015, -.98, -.15)
-    put(s, tint(s, s.bark, .6 + flat), cover(mast * s.size, s.px), 'boat')
+    part(s, s.bark, .6, mast, 'boat')
     main = torch.maximum(torch.maximum(.02 - u, v + .24), (u - .02) * .78 + (-v - .95) * .45 + .02 * wave(v * 3))
     jib = torch.maximum(torch.maximum(u + .03, v + .26), (-u - .03) * .80 + (-v - .86) * .45)
-    put(s, tint(s, sail, (.80 - .25 * s.lx * swap * (1 - u * 2)).clamp(0, 1) + flat), cover(main * s.size, s.px), 'boat')
-    put(s, tint(s, mix(sail, pick(SAILS, (s.b * 3.7) % 1), .7), (.80 + .25 * s.lx * swap).clamp(0, 1) + flat), cover(jib * s.size, s.px), 'boat')
+    part(s, sail, (.80 - .25 * s.lx * swap * (1 - u * 2)).clamp(0, 1), main, 'boat')
+    part(s, mix(sail, pick(SAILS, (s.b * 3.7) % 1), .7), (.80 + .25 * s.lx * swap).clamp(0, 1), jib, 'boat')
     hull = torch.maximum(torch.maximum(-v - .17 - .10 * u * u, v - .02), u.abs() - .46 + .55 * (v + .17).clamp(min=0)) * .9
     stripe = cover((v + .13).abs() - .025, s.px / s.size)
-    c = mix(pick(BODIES, (s.a * 7.7) % 1), s.image.new_tensor([1., .98, .94]).view(1, 3, 1, 1), stripe[:, None])
-    put(s, tint(s, c, (.72 + .3 * u * s.lx * swap - 1.2 * (v + .12)).clamp(0, 1)), cover(hull * s.size, s.px), 'boat')
+    c = mix(pick(BODIES, (s.a * 7.7) % 1), rgb(s, 1., .98, .94), stripe[:, None])
+    part(s, c, (.72 + .3 * u * s.lx * swap - 1.2 * (v + .12)).clamp(0, 1), hull, 'boat')
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #2950570c
 def paint_animal(s:Sheet):
@@ -711,42 +823,24 @@ def paint_animal(s:Sheet):
     swap = torch.where((s.a * 8.3) % 1 < .5, -1., 1.)
     u, v = s.u * swap, s.v
     sheep = ((s.a < .45) | (s.b < .3)).float()
-    coat = mix(pick(COATS_OF_FUR, (s.a * 3.1 + s.b) % 1), s.image.new_tensor([.98, .96, .91]).view(1, 3, 1, 1), sheep[:, None])
-    dark = mix(coat * .55, s.image.new_tensor([.20, .18, .20]).view(1, 3, 1, 1), sheep[:, None])
-    lx, flat = s.lx * swap, 0 * u * v
+    coat = mix(pick(COATS_OF_FUR, (s.a * 3.1 + s.b) % 1), rgb(s, .98, .96, .91), sheep[:, None])
+    dark = mix(coat * .55, rgb(s, .20, .18, .20), sheep[:, None])
+    lx = s.lx * swap
     legs = torch.minimum(slab((u.abs() - .30).abs(), v, .035, .12, -.42, -.01), slab((u.abs() - .30).abs(), v, .0, .0, -.3, -.2))
-    put(s, tint(s, dark, .5 + flat), cover(legs * s.size, s.px), 'animal')
+    part(s, dark, .5, legs, 'animal')
     body = rounded(u, v + .56, .50 + .02 * sheep, .26 + .04 * sheep, .24)
     wool = (noise(u * 9 + 9 * s.b, v * 9) - .5) * sheep
     spots = cover((.58 - noise(u * 3.5 + 30 * s.b, v * 3.5)) * .3 * s.size, s.px) * (1 - sheep) * (s.b > .5).float()
     t = (.66 + .32 * u * lx - .62 * (v + .58) + .35 * wool).clamp(0, 1)
-    put(s, tint(s, mix(coat, coat * .42, spots[:, None]), t), cover((body + .06 * wool) * s.size, s.px), 'animal')
+    part(s, mix(coat, coat * .42, spots[:, None]), t, body + .06 * wool, 'animal')
     neck = stroke(u, v, (.40, -.62), (.58, -.82), .13, .11)[0]
-    put(s, tint(s, coat, (t + .05).clamp(0, 1)), cover(neck * s.size, s.px), 'animal')
+    part(s, coat, (t + .05).clamp(0, 1), neck, 'animal')
     head = torch.minimum(stroke(u, v, (.60, -.86), (.74, -.76), .10, .075)[0], stroke(u, v, (.56, -.93), (.50, -1.), .035, .02)[0])
-    put(s, tint(s, dark, (t + .1).clamp(0, 1)), cover(head * s.size, s.px), 'animal')
+    part(s, dark, (t + .1).clamp(0, 1), head, 'animal')
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #e113b77b
 PAINTERS = dict(conifer=paint_conifer, tree=paint_tree, bush=paint_bush, house=paint_house, tower=paint_tower, person=paint_person, car=paint_car, boat=paint_boat, animal=paint_animal)
 REACH = dict(conifer=(.42, .56, .50), tree=(.62, .60, .54), bush=(1.31, .62, .58), house=(.73, .56, .53), tower=(.53, .66, .64), person=(.27, .54, .50), car=(.63, .54, .50), boat=(.50, .80, .22), animal=(.84, .54, .50))  # half width, half height, how far up the middle is
-
-# %% ../../nbs/datasets/08_scenes_draw.ipynb #dc6399f6
-def rounds(
-    frame:Tensor, # (B,n,5) from frames, the far before the near
-    what:Tensor, # (B,n) int64: which things can be painted together; -1 where nothing is
-): # yields b, k of the things of one round
-    "An order of painting in few rounds: a thing must wait only for those behind it that it touches, and the most frequent kind of what is ready comes next."
-    _, top, left, rows, cols = frame.unbind(2)
-    one, other = (lambda t: t[:, :, None]), (lambda t: t[:, None, :])
-    touch = (one(left) < other(left + cols)) & (other(left) < one(left + cols)) & (one(top) < other(top + rows)) & (other(top) < one(top + rows))
-    bits = 1 << torch.arange(what.shape[1], device=what.device)
-    behind = (touch.tril(-1) * bits).sum(2)
-    waiting = what >= 0
-    while waiting.any():
-        ready = waiting & (behind & (waiting * bits).sum(1, keepdim=True) == 0)
-        go = ready & (what == what[ready].bincount().argmax())
-        yield go.nonzero().unbind(1)
-        waiting = waiting & ~go
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #85983622
 def table(of:dict, like:Tensor) -> Tensor: # (len(KINDS), n)
@@ -759,57 +853,72 @@ def paint_shadows(s:Sheet):
     "What the things darken on the ground, before any of them is painted."
     kind = s.kind.long()
     shift, wide, flat = table({k: (.45 * w, 1.25 * w, d) for k, (w, d) in SHADOWS.items()}, s.at_x)[kind].unbind(2)
-    frame = frames(s, s.at_x - shift * s.lx[:, 0] * s.sizes, s.at_y, 1.36 * wide * s.sizes, 1.36 * flat * s.sizes)
+    place = s.at_x - shift * s.lx[:, 0] * s.sizes, s.at_y, 1.36 * wide * s.sizes, 1.36 * flat * s.sizes
     casts = (kind > 0) & (kind != KINDS.index('boat'))
-    for b, k in rounds(frame, torch.where(casts, frame[:, :, 0], -1)):
-        s.inside(b, frame[b, k], paint_thing(paint_shadow), tx=s.at_x[b, k], ty=s.at_y[b, k], size=s.sizes[b, k], shift=shift[b, k], wide=wide[b, k], flat=flat[b, k])
+    s.collage(torch.where(casts, 0, -1), [in_its_place(paint_shadow)], *place, tx=s.at_x, ty=s.at_y, size=s.sizes, shift=shift, wide=wide, flat=flat)
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #672b51b2
 def paint_things(s:Sheet):
     "Everything that stands on the land, the far before the near."
     kind = s.kind.long()
     w, h, up = table(REACH, s.at_x)[kind].unbind(2)
-    frame = frames(s, s.at_x, s.at_y - up * s.sizes, w * s.sizes, h * s.sizes)
     far = distance(s, s.at_y[:, :, None])
-    veil = air(s, far)
-    for b, k in rounds(frame, torch.where(kind > 0, kind * len(SIDES) + frame[:, :, 0], -1)):
-        s.inside(b, frame[b, k], paint_thing(PAINTERS[KINDS[kind[b[0], k[0]]]]), tx=s.at_x[b, k], ty=s.at_y[b, k], size=s.sizes[b, k], a=s.as_[b, k], b=s.bs[b, k],
-                 number=k + 1., far=far[b, k, 0], veil=veil[b, k, 0])
+    number = torch.arange(1., kind.shape[1] + 1, device=kind.device).expand_as(s.at_x)
+    s.collage(torch.where(kind > 0, kind, -1), [PAINTERS.get(k) and opaque(in_its_place(PAINTERS[k])) for k in KINDS],
+              s.at_x, s.at_y - up * s.sizes, w * s.sizes, h * s.sizes,
+              tx=s.at_x, ty=s.at_y, size=s.sizes, a=s.as_, b=s.bs, number=number, far=far[:, :, 0], veil=air(s, far)[:, :, 0])
 
-# %% ../../nbs/datasets/08_scenes_draw.ipynb #cfab1d77
-def paint_thing(painter):
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #92468212
+def in_its_place(painter):
     "Let a painter work in the coordinates of its thing."
     def paint(s):
         s.u, s.v = (s.x - s.tx) / s.size, (s.y - s.ty) / s.size
-        painter(s)
+        return painter(s)
     return paint
 
-# %% ../../nbs/datasets/08_scenes_draw.ipynb #4b08e55c
-PAINTING = {  # what is painted after what
-    'sky': paint_sky,
-    'stars': lambda s: s.where((s.time == 3) & (s.weather == 0), paint_stars),
-    'sun': paint_suns,
-    'clouds': paint_clouds,
-    'far mountains': lambda s: s.where(s.mountain > .3, lambda q: paint_range(q, q.mountain, q.mountain_phase, .95)),
-    'mountains': lambda s: s.where(s.mountain > 0, lambda q: paint_range(q, q.mountain * .62, (q.mountain_phase * 7.31) % 1, .75)),
-    'far hills': lambda s: s.where(s.hills > .02, lambda q: paint_hill(q, q.hills * 1.25, q.hill_phase, .62)),
-    'hills': lambda s: s.where(s.hills > .02, lambda q: paint_hill(q, q.hills * .62, (q.hill_phase * 5.7 + .3) % 1, .46)),
-    'ground': paint_ground,
-    'flowers': lambda s: s.where((s.season < 2) & (s.green > .35) & (s.base < 1), paint_flowers),
-    'fields': lambda s: s.where(s.field > 0, paint_fields),
-    'water': lambda s: s.where(s.water > 0, paint_water),
-    'road': lambda s: s.where(s.road > 0, paint_road),
-    'shadows': paint_shadows,
-    'things': paint_things,
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #2a45841b
+PAINTING = {  # what is painted after what: above the horizon, below it, or on all the page
+    'sky': ('above', paint_sky),
+    'stars': ('above', lambda s: s.where((s.time == 3) & (s.weather == 0), paint_stars)),
+    'sun': ('page', paint_suns),
+    'clouds': ('page', paint_clouds),
+    'far mountains': ('above', lambda s: paint_mountains(s, s.mountain * (s.mountain > .3), s.mountain_phase, .95)),
+    'mountains': ('above', lambda s: paint_mountains(s, s.mountain * .62, (s.mountain_phase * 7.31) % 1, .75)),
+    'far hills': ('above', lambda s: paint_hills(s, s.hills * 1.25, s.hill_phase, .62)),
+    'hills': ('above', lambda s: paint_hills(s, s.hills * .62, (s.hill_phase * 5.7 + .3) % 1, .46)),
+    'ground': ('below', paint_ground),
+    'flowers': ('below', lambda s: s.where((s.season < 2) & (s.green > .35) & (s.base < 1), paint_flowers)),
+    'fields': ('below', lambda s: s.where(s.field > 0, paint_fields)),
+    'beach': ('below', lambda s: s.where((s.water > 0) & (s.beach > 0), paint_beach)),
+    'water': ('below', lambda s: s.where(s.water > 0, paint_water)),
+    'road': ('below', lambda s: s.where(s.road > 0, paint_road)),
+    'shadows': ('page', paint_shadows),
+    'things': ('page', paint_things),
 }
+
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #de6c862e
+def places(
+    s:Sheet,
+    pixels:int, # of a piece
+) -> dict: # name -> sheets
+    "The page, and cut up into a few samples at a time, what is above the horizon and what is below."
+    n, count = len(s.ids), max(1, pixels // s.x.numel())
+    piece = lambda k: s.view(lambda t: t[k:k + count] if torch.is_tensor(t) and t.dim() and len(t) == n else t)
+    pieces = [s] if n <= count else [piece(k) for k in range(0, n, count)]
+    above = [q.window([(-9, -9), (9, q.horizon)], 0) for q in pieces]
+    below = [q.window([(-9, q.horizon), (9, 9)], 0) for q in pieces]
+    for whole, q in zip(pieces, below): q.whole, q.first = whole.image, s.y[0, 0, 0]  # water mirrors what is above it
+    return dict(page=[s], above=above, below=below)
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #bd468dad
 def paint_all(s:Sheet,
     last:str = 'things', # of PAINTING: where to stop
+    pixels:int = 2**17, # drawn at a time, as many as the nearest memory holds
 ):
     "A scene from the sky to the nearest tree."
-    for name, painter in PAINTING.items():
-        painter(s)
+    where = places(s, pixels)
+    for name, (place, painter) in PAINTING.items():
+        for q in where[place]: painter(q)
         if name == last: break
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #4f61e187
@@ -826,7 +935,7 @@ def count_up(
 def draw_scenes(
     p:dict, # params, (B,) or (B, n) each
     size=64, # pixels, or (height, width)
-    chunk:int = 2**19, # pixels drawn at a time
+    chunk:int = 2**20, # pixels of the pages that are painted together
 ) -> dict: # image (B,3,H,W) in [-1,1], mask and instance (B,H,W) int64, depth (B,1,H,W) in [0,1]
     "Landscapes of the params, with their label maps and the numbers of their things."
     h, w = (size, size) if isinstance(size, int) else size
@@ -834,7 +943,10 @@ def draw_scenes(
     torch.empty(2 ** 25 - 2 ** 16, dtype=torch.uint8)  # freed at once: from then on glibc keeps the memory of our many short-lived maps
     parts = []
     for k in torch.arange(len(p['mood'])).split(max(1, chunk // (h * w))):
-        s = blank({n: v[k[0]:k[-1] + 1] for n, v in p.items()}, size)
+        some = {n: v[k[0]:k[-1] + 1] for n, v in p.items()}
+        order = some['horizon'].argsort()  # those with one horizon have their sky in the same rows
+        s = blank({n: v[order] for n, v in some.items()}, size)
         paint_all(s)
-        parts.append((s.image.clamp(0, 1).mul_(2).sub_(1), s.ids.long(), count_up(s.relief[:, 1].long(), p['kind'].shape[1]), s.relief[:, :1]))
+        image, ids, far, number = (t.index_select(0, order.argsort()) for t in (s.image, s.ids, s.relief[:, :1], s.relief[:, 1]))
+        parts.append((image.clamp_(0, 1).mul_(2).sub_(1), ids.long(), count_up(number.long(), p['kind'].shape[1]), far))
     return dict(zip(('image', 'mask', 'instance', 'depth'), map(torch.cat, zip(*parts))))
