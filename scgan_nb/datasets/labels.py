@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CELEBAMASK19', 'CELEBAMASK19_LAST', 'LANDMARK7', 'PORTRAIT10', 'FASHION7', 'COCOSTUFF182', 'COCOSTUFF183',
-           'ADE20K150', 'ADE20K151', 'ADE20K151_RAW', 'CITYSCAPES35', 'CELEBAMASK19_TO_LANDMARK7',
+           'ADE20K150', 'ADE20K151', 'ADE20K151_RAW', 'CITYSCAPES35', 'SCENES', 'CELEBAMASK19_TO_LANDMARK7',
            'CELEBAMASK19_TO_LAST', 'CELEBAMASK19_TO_PORTRAIT10', 'COCOSTUFF182_TO_183', 'ADE20K_RAW_TO_151',
            'ADE20K_RAW_TO_150', 'LABEL_SETS', 'REDUCTIONS', 'POSE18_SWAPS', 'LANDMARK68_SWAPS', 'LabelSet',
            'bit_colour', 'label_table', 'identity_table', 'apply_table', 'reduction', 'swap_table', 'find_labels',
@@ -150,6 +150,14 @@ CITYSCAPES35 = LabelSet(
      (250, 170, 30), (220, 220, 0), (107, 142, 35), (152, 251, 152), (70, 130, 180), (220, 20, 60), (255, 0, 0), (0, 0, 142), (0, 0, 70),
      (0, 60, 100), (0, 0, 90), (0, 0, 110), (0, 80, 100), (0, 0, 230), (119, 11, 32), (0, 0, 142)))
 
+# %% ../../nbs/datasets/01_labels.ipynb #34b4ef2e
+SCENES = LabelSet(
+    "scenes18",
+    ("sky", "cloud", "sun", "mountain", "grass", "field", "sand", "water", "road",
+     "conifer", "tree", "bush", "house", "roof", "person", "car", "boat", "animal"),
+    ((142, 202, 230), (237, 244, 250), (255, 214, 64), (126, 120, 152), (139, 195, 94), (226, 190, 92), (244, 222, 179), (40, 122, 178), (92, 96, 108),
+     (24, 92, 74), (62, 140, 66), (178, 208, 64), (240, 178, 140), (190, 62, 52), (232, 64, 140), (116, 54, 168), (0, 196, 190), (128, 78, 44)))
+
 # %% ../../nbs/datasets/01_labels.ipynb #8d3d699f
 def label_table(
     mapping: dict[int, int],        # old id -> new id; what is absent becomes `other`
@@ -216,8 +224,8 @@ def swap_table(
     for left, right in swaps: table[left], table[right] = right, left
     return table
 
-# %% ../../nbs/datasets/01_labels.ipynb #fbdb345f
-LABEL_SETS = {s.name: s for s in (CELEBAMASK19, LANDMARK7, PORTRAIT10, FASHION7, CELEBAMASK19_LAST, COCOSTUFF182, COCOSTUFF183, ADE20K150, ADE20K151, ADE20K151_RAW, CITYSCAPES35)}
+# %% ../../nbs/datasets/01_labels.ipynb #47dcd6d7
+LABEL_SETS = {s.name: s for s in (CELEBAMASK19, LANDMARK7, PORTRAIT10, FASHION7, CELEBAMASK19_LAST, COCOSTUFF182, COCOSTUFF183, ADE20K150, ADE20K151, ADE20K151_RAW, CITYSCAPES35, SCENES)}
 REDUCTIONS = {("celebamask19", "celebamask19_last"): CELEBAMASK19_TO_LAST, ("celebamask19", "landmark7"): CELEBAMASK19_TO_LANDMARK7, ("celebamask19", "portrait10"): CELEBAMASK19_TO_PORTRAIT10,
               ("cocostuff182", "cocostuff183"): COCOSTUFF182_TO_183, ("ade20k151_raw", "ade20k151"): ADE20K_RAW_TO_151,
               ("ade20k151_raw", "ade20k150"): ADE20K_RAW_TO_150}

@@ -15,14 +15,15 @@ __all__ = ['MOODS', 'SKY', 'MIDDLE', 'LOW', 'LIGHT', 'SHADE', 'CLOUD', 'UNDER', 
            'paint_lantern', 'paint_cap', 'paint_blades', 'paint_person', 'paint_car', 'paint_boat', 'paint_animal',
            'table', 'paint_shadows', 'paint_things', 'in_its_place', 'places', 'paint_all', 'count_up', 'draw_scenes']
 
-# %% ../../nbs/datasets/08_scenes_draw.ipynb #0c0b99ab
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #457b2ea4
 import math
 from functools import cache
 import torch
 from fastcore.basics import patch
 from torch import Tensor
+from .labels import SCENES
 from .render import Sheet, colours, cover, disc, hash32, lay, mix, page, ramp, rounded, smin, spot, step, stroke, wave
-from .scenes_params import KINDS, SCENES, bank, far_bank, way
+from .scenes_params import KINDS, bank, far_bank, way
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #bb399e71
 MOODS = torch.stack([colours(*row.split()) for row in '''
