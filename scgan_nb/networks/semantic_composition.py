@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BLOCK_LEVELS', 'lrelu', 'enlarge', 'SpectralConv', 'NormConv', 'start_small_', 'Vectors', 'SemanticVectorGenerator',
-           'SCResnetBlock', 'block_levels', 'Painting', 'Generator', 'Encoder', 'Verdict', 'same_number',
+           'SCResnetBlock', 'block_levels', 'Painting', 'Reading', 'Generator', 'Encoder', 'Verdict', 'same_number',
            'PatchDiscriminator', 'MultiscaleDiscriminator', 'binomial_blur', 'FPSEDiscriminator', 'SPADEResnetBlock',
            'SPADEGenerator']
 
@@ -124,7 +124,7 @@ class SCResnetBlock(nn.Module):
         x:torch.Tensor,  # (B,in,h,w)
         r_conv:torch.Tensor,  # (B,K,h,w) shares
         r_norm:torch.Tensor,  # (B,K',h,w) shares
-        s:torch.Tensor,  # (B,s_dim,any,any) one-hot, or (B,any,any) class ids
+        s,  # (B,s_dim,any,any) one-hot, or (B,any,any) class ids, or the shortcut's scale and shift
     ) -> torch.Tensor:  # (B,out,h,w)
         "One block; the shortcut alone looks at s."
         d = self.conv1(lrelu(self.norm1(x, r_norm)), r_conv)
@@ -144,6 +144,12 @@ class Painting(NamedTuple):
     image: torch.Tensor  # (B,3,H,W) in [-1,1]
     aux: torch.Tensor  # (B,3,H,W) in [-1,1], from the semantic vectors alone
     logits: list  # of (B,K,h,w): shares of the convolutions' experts before temperature and softmax, coarse to fine
+
+class Reading(NamedTuple):
+    "All that the generator reads from a mask, without regard to the style."
+    s: torch.Tensor  # the mask
+    shares: list  # a level each: r_conv (B,K,h,w), r_norm (B,K',h,w)
+    shortcuts: list  # a block each: scale and shift of the shortcut's SPADE, None where there is none
 
 # %% ../../nbs/networks/02_semantic_composition.ipynb #f3e93299
 class Generator(nn.Module, PyTorchModelHubMixin):
@@ -199,13 +205,28 @@ class Generator(nn.Module, PyTorchModelHubMixin):
         z:torch.Tensor|None=None,  # (B,z_dim)
     ) -> torch.Tensor:  # (B,3,H,W), unbounded
         "The picture before it is cut to [-1,1]. One mask and its vectors serve many z."
+        return self.render(Reading(s, self.shares(v), [s] * len(self.blocks)), z)
+
+    def shares(self, v): return [[routing(l, self.temperature, self.act) for l in pair] for pair in zip(v.conv, v.norm)]
+
+    def render(self, reading, z=None):
+        "The picture (B,3,H,W), unbounded, from what was read from the mask."
+        s, shares, shortcuts = reading
         self.check(s, z)
-        x = self.seed(z).unflatten(1, self.seed_shape) if self.z_dim else self.seed(shrink(s, v.conv[0].shape[-2:]))
-        shares = [[routing(l, self.temperature, self.act).expand(len(x), -1, -1, -1) for l in pair] for pair in zip(v.conv, v.norm)]
+        x = self.seed(z).unflatten(1, self.seed_shape) if self.z_dim else self.seed(shrink(s, shares[0][0].shape[-2:]))
         for i, (block, level) in enumerate(zip(self.blocks, self.levels)):
             if i and level > self.levels[i - 1]: x = enlarge(x)
-            x = block(x, *shares[level], s)
+            x = block(x, *[r.expand(len(x), -1, -1, -1) for r in shares[level]], shortcuts[i])
         return self.to_rgb(lrelu(x))
+
+    def read(self, s):
+        "What `repaint` needs of a mask; with one mask and one style after another, as when somebody plays with a slider, this part of the work is done once."
+        v = self.vectors(s, aux=False)
+        return Reading(s, self.shares(v), [b.norm_shortcut.affine(s, v.conv[l].shape[-2:]) if b.changes else None for b, l in zip(self.blocks, self.levels)])
+
+    def repaint(self, reading, z):
+        "`paint`, for a mask that has been read."
+        return F.hardtanh(self.render(reading, z))
 
     def forward(self, s, z=None):
         "s (B,s_dim,H,W) one-hot or (B,H,W) class ids, z (B,z_dim) -> image, auxiliary picture and logits of the shares."

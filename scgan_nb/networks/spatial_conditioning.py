@@ -327,7 +327,7 @@ def shrink(
 
 # %% ../../nbs/networks/02_spatial_conditioning.ipynb #3afcd4cd
 class SPADE(nn.Module):
-    "Norm with scale and shift predicted from a mask: x (B,C,H,W), s (B,s_dim,any,any) or ids (B,any,any) -> (B,C,H,W)."
+    "Norm with scale and shift predicted from a mask: x (B,C,H,W), s (B,s_dim,any,any), ids (B,any,any) or what `affine` gives -> (B,C,H,W)."
     def __init__(self,
         channels:int,  # C
         s_dim:int,  # planes of the mask
@@ -339,7 +339,12 @@ class SPADE(nn.Module):
         self.shared = MaskConv2d(s_dim, hidden, 3, padding=1)
         self.gamma, self.beta = (nn.Conv2d(hidden, channels, 3, padding=1) for _ in range(2))
 
+    def affine(self, s, size):
+        "Scale (less 1) and shift (B,C,h,w) at a size (h,w). They do not depend on x: one mask's may be kept."
+        a = F.relu(self.shared(shrink(s, size)))
+        return self.gamma(a), self.beta(a)
+
     def forward(self, x, s):
-        a = F.relu(self.shared(shrink(s, x.shape[-2:])))
+        gamma, beta = s if isinstance(s, tuple) else self.affine(s, x.shape[-2:])
         x = self.norm(x)
-        return torch.addcmul(x + self.beta(a), x, self.gamma(a))
+        return torch.addcmul(x + beta, x, gamma)
