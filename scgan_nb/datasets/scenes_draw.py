@@ -130,7 +130,7 @@ def noise(
     "A smooth random function of the plane."
     i, j = x.floor(), y.floor()
     x, y = x - i, y - j
-    x, y = x * x * (3 - 2 * x), y * y * (3 - 2 * y)
+    x, y = (x * x).mul_((x * -2).add_(3)), (y * y).mul_((y * -2).add_(3))
     k = (i.int() & 63) + (j.int() & 63) * 64
     a, along_a, b, along_b = (look(t, k) for t in cells(x.device))
     a, b = along_a.mul_(x).add_(a), along_b.mul_(x).add_(b)
@@ -335,9 +335,10 @@ def paint_cloud(s:Sheet):
     "Heaps on a flat base, bright above and soft below."
     u, v = (s.x - s.cx) / s.cs, (s.y - s.cy) / s.cs
     d, lit = None, None
-    for k, (a, b, r) in enumerate(((-.95, -.05, .30), (-.5, -.24, .40), (.05, -.42, .52), (.55, -.20, .40), (1., -.02, .26))):
-        j = s.cw * 37 + k * 1.7
-        a, b, r = a + .14 * wave(j * 3), b + .10 * wave(j * 5), r * (1 + .18 * wave(j * 7))
+    a, b, r = s.x.new_tensor(((-.95, -.05, .30), (-.5, -.24, .40), (.05, -.42, .52), (.55, -.20, .40), (1., -.02, .26))).unbind(1)
+    j = s.cw * 37 + s.x.new_tensor([1.7 * k for k in range(5)])  # (B,1,5)
+    a, b, r = a + .14 * wave(j * 3), b + .10 * wave(j * 5), r * (1 + .18 * wave(j * 7))
+    for a, b, r in zip(*(t.split(1, 2) for t in (a, b, r))):
         du, dv = u - a, v - b
         e = disc(du, dv, r)
         t = .62 - .5 * dv / r + .28 * s.lx * du / r
@@ -357,13 +358,12 @@ def paint_clouds(s:Sheet):
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #5598cd28
 def peaks(s:Sheet, high, phase) -> list: # of (B,1,W), and (B,1,1) three times
     "Four peaks: the outline of each, where it stands, its height, and how far its foot leans to one side."
-    found = []
-    for k in range(4):
-        a, b = noise(phase * 91 + k * 5.3, phase * 17 + .5), noise(phase * 53 + k * 7.7, phase * 29 + .5)
-        c, h = (k - 1.5) * .62 + .5 * (a - .5), high * (.42 + .58 * b)
-        wide = 1.15 + .5 * a
-        found.append((h - (s.x[:, :1] - c).abs() * wide * (.55 + .55 * high), c, h, .9 * (b - .5)))
-    return found
+    row = lambda first, by: s.x.new_tensor([first + by * k for k in range(4)])
+    a, b = noise(phase * 91 + row(0, 5.3), phase * 17 + .5), noise(phase * 53 + row(0, 7.7), phase * 29 + .5)  # (B,1,4)
+    c, h = row(-.93, .62) + .5 * (a - .5), high * (.42 + .58 * b)
+    wide, lean, steep = 1.15 + .5 * a, .9 * (b - .5), .55 + .55 * high
+    each = (t.split(1, 2) for t in (c, h, wide, lean))
+    return [(h - (s.x[:, :1] - c).abs() * wide * steep, c, h, lean) for c, h, wide, lean in zip(*each)]
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #542405cb
 def foremost(
@@ -613,13 +613,15 @@ def paint_conifer(s:Sheet):
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #e07c26a3
 def clumps(
     s:Sheet, balls, # (u, v, r) of each, the nearest last
-    grain, # size of the leaves
+    grain:float, # size of the leaves
+    slim=1., # what all u are multiplied with
 ): # distance, light
     "Foliage: balls that grow together, each lit by itself."
     d, t = None, None
-    for k, (a, b, r) in enumerate(balls):
-        j = 50 * s.a + 2.3 * k
-        a, b, r = a * (1 + .2 * wave(j)) + .05 * wave(3 * j), b + .05 * wave(5 * j), r * (1 + .16 * wave(7 * j))
+    a, b, r = s.x.new_tensor(balls).unbind(1)
+    j = 50 * s.a + s.x.new_tensor([2.3 * k for k in range(len(balls))])  # (B,1,K)
+    a, b, r = slim * a * (1 + .2 * wave(j)) + .05 * wave(3 * j), b + .05 * wave(5 * j), r * (1 + .16 * wave(7 * j))
+    for a, b, r in zip(*(t.split(1, 2) for t in (a, b, r))):
         du, dv = s.u - a, s.v - b
         e = disc(du, dv, r)
         lit = .46 + .40 * s.lx * du / r - .36 * dv / r
@@ -636,8 +638,7 @@ def paint_tree(s:Sheet):
     trunk = stroke(s.u, s.v, (0., 0.), (.03 * wave(40 * s.a), -.5), .048, .03)[0]
     branch = torch.minimum(stroke(s.u, s.v, (0., -.30), (.16, -.56), .022, .012)[0], stroke(s.u, s.v, (0., -.26), (-.15, -.54), .022, .012)[0])
     part(s, s.bark, (.5 + 6 * s.u * s.lx).clamp(0, 1), torch.minimum(trunk, branch), 'tree')
-    slim = .78 + .34 * s.b
-    d, t = clumps(s, ((-.20 * slim, -.50, .17), (.22 * slim, -.50, .17), (0 * slim, -.80, .19), (-.17 * slim, -.68, .20), (.18 * slim, -.68, .19), (.02 * slim, -.56, .19)), 11.)
+    d, t = clumps(s, ((-.20, -.50, .17), (.22, -.50, .17), (.0, -.80, .19), (-.17, -.68, .20), (.18, -.68, .19), (.02, -.56, .19)), 11., .78 + .34 * s.b)
     leaf = pick(FOLIAGE, (s.a * 7.3 + s.b) % 1, s.season)
     c = tint(s, leaf, t)
     lay(c, s.light * leaf * 1.15 + .12 * s.light, rim(s, d, s.u * s.lx * 3 - (s.v + .62) * 1.5)[:, None])
