@@ -12,12 +12,12 @@ __all__ = ['BODY', 'FRAME', 'LIFT', 'ink', 'person_colours', 'view_colours', 'he
            'paint_beanie', 'plate', 'paint_cap', 'paint_brim', 'metal', 'paint_earrings', 'paint_necklace', 'blank',
            'paint_face', 'paint_all', 'draw_faces']
 
-# %% ../../nbs/datasets/05_faces_draw.ipynb #3a783177
+# %% ../../nbs/datasets/05_faces_draw.ipynb #0070979b
 import math
 import torch
 from torch import Tensor
 from .faces_params import HAIR, IRIS, SCENES, SKIN, style_measures
-from .render import (Sheet, colours, cover, depth, disc, ellipsoid, lay, mix, normal, outline, page, place, ramp, rotation,
+from .render import (Sheet, colours, cover, depth, disc, ellipsoid, lay, mix, normal, outline, page, pieces, place, ramp, rotation,
                                       rounded, seen, shade, smax, smin, spot, step, stroke, turn, unit, unplace, wave)
 
 # %% ../../nbs/datasets/05_faces_draw.ipynb #be4c554f
@@ -675,12 +675,9 @@ def draw_faces(
     chunk:int = 2**18, # pixels drawn at a time: small enough for the processor's cache
 ) -> dict: # image (B,3,H,W) in [-1,1], mask (B,H,W) int64; depth (B,1,H,W), normal (B,3,H,W) if relief
     "Portraits of the params, with their label maps."
-    h, w = (size, size) if isinstance(size, int) else size
-    if min(h, w) < 8: raise ValueError(f'size {size} is too small for a face; use at least 8 pixels')
-    torch.empty(2 ** 25 - 2 ** 16, dtype=torch.uint8)  # freed at once: from then on glibc keeps the memory of our many short-lived maps
     parts = []
-    for k in torch.arange(len(p['yaw'])).split(max(1, chunk // (h * w))):
-        s = blank({n: v[k[0]:k[-1] + 1] for n, v in p.items()}, size, relief)
+    for some in pieces(p, size, chunk, 8, 'a face'):
+        s = blank(some, size, relief)
         paint_all(s)
         parts.append((s.image.clamp_(0, 1).mul_(2).sub_(1), s.ids.long()) + ((s.relief[:, :1], s.relief[:, 1:]) if relief else ()))
     return dict(zip(('image', 'mask', 'depth', 'normal'), map(torch.cat, zip(*parts))))

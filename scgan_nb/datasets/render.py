@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['hash32', 'uniforms', 'choose', 'bell', 'mix', 'lay', 'wave', 'turn', 'colours', 'ramp', 'page', 'cover', 'smin',
            'smax', 'step', 'spot', 'stroke', 'rounded', 'disc', 'rotation', 'place', 'unplace', 'unit', 'ellipsoid',
-           'seen', 'outline', 'depth', 'normal', 'shade', 'Sheet']
+           'seen', 'outline', 'depth', 'normal', 'shade', 'Sheet', 'pieces']
 
 # %% ../../nbs/datasets/02_render.ipynb #2ea6b5f3
 import math, zlib
@@ -358,3 +358,19 @@ def where(self:Sheet,
     painter(part)
     for whole, painted in canvas:
         if whole is not None: whole.index_copy_(0, k, painted)
+
+# %% ../../nbs/datasets/02_render.ipynb #3d914af0
+def pieces(
+    p:dict, # params, (B, ...) each
+    size, # pixels, or (height, width)
+    chunk:int, # pixels in a piece
+    least:int, # pixels that a picture needs
+    what:str, # what is drawn, for the error
+): # yields params, one piece after another
+    "Params in pieces whose pictures fit into the cache together."
+    h, w = (size, size) if isinstance(size, int) else size
+    if min(h, w) < least: raise ValueError(f'size {size} is too small for {what}; use at least {least} pixels')
+    torch.empty(2**25 - 2**16, dtype=torch.uint8)  # freed at once: from then on glibc keeps the memory of our many short-lived maps
+    n = len(next(iter(p.values())))
+    count = max(1, chunk // (h * w))
+    for k in range(0, n, count): yield {name: v[k:k + count] for name, v in p.items()}

@@ -15,14 +15,14 @@ __all__ = ['MOODS', 'SKY', 'MIDDLE', 'LOW', 'LIGHT', 'SHADE', 'CLOUD', 'UNDER', 
            'paint_lantern', 'paint_cap', 'paint_blades', 'paint_person', 'paint_car', 'paint_boat', 'paint_animal',
            'table', 'paint_shadows', 'paint_things', 'in_its_place', 'places', 'paint_all', 'count_up', 'draw_scenes']
 
-# %% ../../nbs/datasets/08_scenes_draw.ipynb #457b2ea4
+# %% ../../nbs/datasets/08_scenes_draw.ipynb #40eba12a
 import math
 from functools import cache
 import torch
 from fastcore.basics import patch
 from torch import Tensor
 from .labels import SCENES
-from .render import Sheet, colours, cover, disc, hash32, lay, mix, page, ramp, rounded, smin, spot, step, stroke, wave
+from .render import Sheet, colours, cover, disc, hash32, lay, mix, page, pieces, ramp, rounded, smin, spot, step, stroke, wave
 from .scenes_params import KINDS, bank, far_bank, way
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #bb399e71
@@ -239,7 +239,7 @@ def land(
     colour:Tensor, # (B,3,1,1) or (B,3,H,W)
     shape:Tensor, # (B,H,W) covered part of each pixel
     label, # a class of SCENES, or its number, (B,1,1)
-    far, # its distance in [0, 1]
+    far, # its distance: 0 at our feet, 1 at the horizon, up to 2 beyond
 ):
     "Paint something that is not counted."
     hard = solid(shape)
@@ -301,7 +301,7 @@ def paint_sky(s:Sheet):
     r2 = dx * dx + dy * dy
     glow = (spot(r2 * 1.1) * .30 + spot(r2 * 6) * .28) * (.35 + .65 * (s.weather == 0).float()) * (.4 + .6 * s.sun)
     lay(s.image, mix(s.low, s.cloud, .6), glow[:, None])
-    s.relief[:, 0] = 1.
+    s.relief[:, 0] = 2.
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #497576f1
 def paint_stars(s:Sheet):
@@ -328,7 +328,7 @@ def paint_sun(s:Sheet):
 def paint_suns(s:Sheet):
     "The sun of each sample."
     x, y, r = (t[:, 0] for t in (s.sun_x, s.sun_y, s.sun_size * 1.05))
-    s.collage(torch.where(s.sun[:, 0] > 0, 0, -1), [opaque(paint_sun)], x, y, r, r, far=0 * x + 1, number=0 * x)
+    s.collage(torch.where(s.sun[:, 0] > 0, 0, -1), [opaque(paint_sun)], x, y, r, r, far=0 * x + 2, number=0 * x)
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #42844bb1
 def paint_cloud(s:Sheet):
@@ -352,7 +352,7 @@ def paint_cloud(s:Sheet):
 def paint_clouds(s:Sheet):
     "The clouds, one after the other."
     place = s.cloud_x, s.cloud_y - .3 * s.cloud_s, 1.6 * s.cloud_s, .9 * s.cloud_s
-    s.collage(torch.where(s.cloud_on, 0, -1), [opaque(paint_cloud)], *place, far=0 * s.cloud_x + 1, number=0 * s.cloud_x,
+    s.collage(torch.where(s.cloud_on, 0, -1), [opaque(paint_cloud)], *place, far=0 * s.cloud_x + 2, number=0 * s.cloud_x,
               cx=s.cloud_x, cy=s.cloud_y, cs=s.cloud_s, cw=s.cloud_w)
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #5598cd28
@@ -399,7 +399,7 @@ def paint_range(
     white = cover((line - up) * .8, s.px * 1.5) * (snow > .02).float()
     rock = lay(s.rock * (.80 + .35 * facet)[:, None], rgb(s, .97, .98, 1.), white[:, None])
     rock = glaze(s, rock, step(-.03, .03, crest) * .72 + .28 * facet, air(s, far * (1 - .5 * (up / (high + .05)).clamp(0, 1)) + .1))
-    land(s, rock, cover(-below, s.px) * (high > .01).float(), 'mountain', far)
+    land(s, rock, cover(-below, s.px) * (high > .01).float(), 'mountain', 1 + far)
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #83e47afa
 def paint_mountains(s:Sheet, high, phase, far):
@@ -421,7 +421,7 @@ def paint_hill(s:Sheet, high, phase, far):
     woods = cover((.58 - noise(x * 6 + 40 * phase, (s.y[:, :, :1] - s.horizon) * 16 + 9 * phase)) * .2, s.px * 2) * step(.0, .05, -d)
     slope = (.80 + .9 * d + .25 * s.lx * wave(1.7 * x + 6.28 * phase + 1.57)).clamp(0, 1)
     grass = mix(s.grass * (.93 - .05 * far), s.wood, .45 * woods[:, None])
-    land(s, glaze(s, grass, slope, air(s, far) + 0 * s.horizon), cover(d, s.px), 'grass', far)
+    land(s, glaze(s, grass, slope, air(s, far) + 0 * s.horizon), cover(d, s.px), 'grass', 1 + far)
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #d608f395
 def paint_hills(s:Sheet, high, phase, far):
@@ -938,17 +938,13 @@ def draw_scenes(
     p:dict, # params, (B,) or (B, n) each
     size=64, # pixels, or (height, width)
     chunk:int = 2**20, # pixels of the pages that are painted together
-) -> dict: # image (B,3,H,W) in [-1,1], mask and instance (B,H,W) int64, depth (B,1,H,W) in [0,1]
+) -> dict: # image (B,3,H,W) in [-1,1], mask and instance (B,H,W) int64, depth (B,1,H,W): up to 1/2 on the ground, more beyond the horizon, 1 in the sky
     "Landscapes of the params, with their label maps and the numbers of their things."
-    h, w = (size, size) if isinstance(size, int) else size
-    if min(h, w) < 16: raise ValueError(f'size {size} is too small for a landscape; use at least 16 pixels')
-    torch.empty(2 ** 25 - 2 ** 16, dtype=torch.uint8)  # freed at once: from then on glibc keeps the memory of our many short-lived maps
     parts = []
-    for k in torch.arange(len(p['mood'])).split(max(1, chunk // (h * w))):
-        some = {n: v[k[0]:k[-1] + 1] for n, v in p.items()}
+    for some in pieces(p, size, chunk, 16, 'a landscape'):
         order = some['horizon'].argsort()  # those with one horizon have their sky in the same rows
         s = blank({n: v[order] for n, v in some.items()}, size)
         paint_all(s)
         image, ids, far, number = (t.index_select(0, order.argsort()) for t in (s.image, s.ids, s.relief[:, :1], s.relief[:, 1]))
-        parts.append((image.clamp_(0, 1).mul_(2).sub_(1), ids.long(), count_up(number.long(), p['kind'].shape[1]), far))
+        parts.append((image.clamp_(0, 1).mul_(2).sub_(1), ids.long(), count_up(number.long(), p['kind'].shape[1]), far / 2))
     return dict(zip(('image', 'mask', 'instance', 'depth'), map(torch.cat, zip(*parts))))
