@@ -25,7 +25,7 @@ def side_by_side(
     colors:Tensor|None=None, # palette of the classes
 )->Picture:
     "Label map, auxiliary picture, picture and truth, a column each sample."
-    aux = system.generator.vectors(system.planes(batch)).aux
+    aux = system.generator.vectors(system.layout(batch)).aux
     rows = {"label map": colorize(batch["mask"], colors), "auxiliary": aux, "generated": system.recompose(batch), "truth": batch["image"]}
     return grid([x for row in rows.values() for x in row], ncol=batch.n, rows=list(rows))
 
@@ -38,7 +38,7 @@ def combine(
 )->Tensor: # (M, Z, 3, H, W) in [-1, 1]
     "A picture for every label map and style."
     if not system.z_dim: raise ValueError("this system has no style (z_dim=0): a label map has one picture, see side_by_side")
-    return torch.stack([system.generator.paint(s[None], zs.to(s)) for s in system.planes(batch)])
+    return torch.stack([system.generator.paint(s[None], zs.to(s.device)) for s in system.layout(batch)])
 
 # %% ../../nbs/trainers/13_semantic_composition_products.ipynb #2324e39c
 def layout_by_style(
@@ -108,7 +108,7 @@ def shares(
     "Which expert has which share at every pixel."
     if kind not in ("conv", "norm"): raise ValueError(f"kind={kind!r}: choose 'conv' or 'norm'")
     G = system.generator
-    return [routing(l, G.temperature, G.act) for l in getattr(G.vectors(system.planes(batch), aux=False), kind)]
+    return [routing(l, G.temperature, G.act) for l in getattr(G.vectors(system.layout(batch), aux=False), kind)]
 
 # %% ../../nbs/trainers/13_semantic_composition_products.ipynb #c9b78522
 EXPERT_COLORS = torch.tensor([[230, 75, 60], [60, 160, 95], [65, 105, 225], [240, 180, 40], [150, 80, 190], [60, 190, 200]])/255
@@ -175,7 +175,7 @@ def solo(
     "Pictures painted by expert k alone (norms stay as they are)."
     if not 0 <= k < system.h.num_experts: raise ValueError(f"there is no expert {k}: this system has {system.h.num_experts}, numbered from 0")
     if system.h.act != "softmax": raise ValueError(f"one expert alone has a share of 1 under softmax only, not under act={system.h.act!r}")
-    s = system.planes(batch)
+    s = system.layout(batch)
     v = system.generator.vectors(s, aux=False)
     alone = lambda l: torch.full_like(l, -1e4/system.h.temperature).index_fill_(1, torch.tensor([k], device=l.device), 0.)
     conv = [alone(l) if level is None or i == level % len(v.conv) else l for i, l in enumerate(v.conv)]
