@@ -130,15 +130,15 @@ def load_judge(
 
 # %% ../../nbs/networks/05_judges.ipynb #88b54fe2
 class JudgeFeatures(nn.Module):
-    "Pictures (B,3,H,W) in [-1,1] -> the maps of a frozen segmentor, for a perceptual loss."
-    weights = (1/16, 1/8, 1/4, 1.)           # one per map, fine to coarse
+    "Pictures (B,3,H,W) in [-1,1] -> the picture and the maps of a frozen segmentor, for a perceptual loss."
+    weights = (1/4, 1/16, 1/8, 1/4, 1.)      # of the picture, whose contrast the maps cannot see; of the maps, fine to coarse
     def __init__(self,
         segmentor:PictureSegmentor,  # frozen from here on
     ):
         super().__init__()
         self.segmentor, self.name = segmentor.requires_grad_(False).eval(), segmentor.name
 
-    def forward(self, x): return self.segmentor.maps(x)
+    def forward(self, x): return [x, *self.segmentor.maps(x)]
     def train(self, mode=True): return super().train(False)
 
 # %% ../../nbs/networks/05_judges.ipynb #beda11ba
