@@ -16,13 +16,12 @@ __all__ = ['MOODS', 'SKY', 'MIDDLE', 'LOW', 'LIGHT', 'SHADE', 'CLOUD', 'UNDER', 
            'table', 'paint_shadows', 'paint_things', 'in_its_place', 'places', 'paint_all', 'count_up', 'draw_scenes']
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #40eba12a
-import math
 from functools import cache
 import torch
 from fastcore.basics import patch
 from torch import Tensor
 from .labels import SCENES
-from .render import Sheet, colours, cover, disc, hash32, lay, mix, page, pieces, ramp, rounded, smin, spot, step, stroke, wave
+from .render import Sheet, colours, cover, disc, hash32, lay, mix, page, pieces, rounded, smin, spot, step, stroke, wave
 from .scenes_params import KINDS, bank, far_bank, way
 
 # %% ../../nbs/datasets/08_scenes_draw.ipynb #bb399e71
