@@ -28,7 +28,7 @@ def _plainly(f):
 # %% ../nbs/cli.ipynb #8e2caec6
 SYSTEMS = {"scgan": "scgan_nb.trainers.scgan:SCGAN", "semantic_composition": "scgan_nb.trainers.semantic_composition:SemanticComposition",
            "judges": "scgan_nb.trainers.judges:Judges"}
-WORLDS = {"faces": "scgan_nb.datasets.faces:Faces", "scenes": "scgan_nb.datasets.scenes:Scenes"}   # made in code
+WORLDS = {"faces": "scgan_nb.worlds.faces:Faces", "scenes": "scgan_nb.worlds.scenes:Scenes"}   # made in code
 DATA = WORLDS | {
         "celebamask-hq": "scgan_nb.datasets.celeba:CelebAMaskHQ",
         "celeba": "scgan_nb.datasets.celeba:CelebA", "fashion": "scgan_nb.datasets.fashion:FashionSynthesis",
@@ -224,7 +224,7 @@ def scgan_demo(
     "Train SCGAN on synthetic faces for about three minutes, then show and measure what it learned."
     import torch
     from scgan_nb.core.runtime import seed_everything
-    from scgan_nb.datasets.faces import Faces
+    from scgan_nb.worlds.faces import Faces
     from scgan_nb.metrics.evaluate import evaluate
     from scgan_nb.trainers.scgan import SCGAN
     from scgan_nb.trainers.trainer import Trainer
@@ -255,7 +255,7 @@ def _demo_pictures(trainer, faces, folder:Path):
     import torch
     from scgan_nb.core.runtime import seeded
     from scgan_nb.trainers.progress import plot_losses, training_strip
-    from scgan_nb.trainers.scgan_products import dials, edited, segmentation_check
+    from scgan_nb.figures.scgan import dials, edited, segmentation_check
     system, batch = trainer.system, faces.batch(torch.arange(8)).to(trainer.device)
     hair = [{n: float(n == h) for n in ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")} for h in ("Black_Hair", "Blond_Hair")]
     attrs = torch.stack([edited(system, c.cpu(), hair) for c in batch["attrs"][:4]])

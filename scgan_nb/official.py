@@ -24,7 +24,8 @@ import torch
 from torch import nn
 
 from .networks import semantic_composition as composition
-from .networks.scgan import Discriminator, Generator, GeneratorSC2, Segmentor, SpectralDiscriminator
+from .networks.stargan import Discriminator, Segmentor
+from .networks.scgan import Generator, GeneratorSC2, SpectralDiscriminator
 
 # %% ../nbs/official.ipynb #665552bb
 def read_weights(

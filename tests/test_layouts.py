@@ -5,7 +5,8 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from scgan_nb.core.batch import IGNORE, check_batch, instance_edges, one_hot
+from scgan_nb.core.pixels import IGNORE, instance_edges, one_hot
+from scgan_nb.core.batch import check_batch
 from scgan_nb.datasets.base import DataError
 from scgan_nb.datasets.layouts import ADE20K, COCOStuff, Cityscapes
 from scgan_nb.trainers.trainer import Feed

@@ -56,7 +56,7 @@ def test_import_is_light(wheel):
 def test_shipped_weights_load_from_the_wheel(wheel):
     code = BLOCK + """
 import torch
-from scgan_nb.datasets.faces import Faces
+from scgan_nb.worlds.faces import Faces
 from scgan_nb.trainers.scgan import SCGAN
 s = SCGAN.from_pretrained('scgan-faces-64')
 d = Faces(64, labels='portrait10', attrs=s.attr_names)

@@ -6,8 +6,10 @@ import pytest
 import torch
 from PIL import Image
 
-from scgan_nb.core.batch import check_batch, instance_edges
-from scgan_nb.datasets.base import DataError, hflip
+from scgan_nb.core.batch import check_batch
+from scgan_nb.core.pixels import instance_edges
+from scgan_nb.datasets.base import DataError
+from scgan_nb.datasets.views import hflip
 from scgan_nb.datasets.celeba import CelebAMaskHQ
 from scgan_nb.datasets.folder import FolderDataset
 from scgan_nb.datasets.labels import CELEBAMASK19, CELEBAMASK19_TO_LANDMARK7, apply_table

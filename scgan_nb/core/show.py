@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from .batch import IGNORE, Batch, to_pm1, to_uint8
+from .pixels import IGNORE, to_pm1, to_uint8
+from .batch import Batch
 
 # %% auto #0
 __all__ = ['LIMBS', 'palette', 'colorize', 'to_pil', 'Picture', 'grid', 'between', 'way_names', 'plotted', 'Mask', 'overlay',

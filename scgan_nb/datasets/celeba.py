@@ -20,7 +20,8 @@ from torch import Tensor
 
 from .base import DataError, Fault, split_names
 from .files import FileDataset, Item, choose_attributes, list_files, pair_files, read_ids, stems
-from .labels import CELEBAMASK19, LANDMARK7, LabelSet, find_labels, identity_table, read_labels, table_between
+from .labels import (
+    CELEBAMASK19, LANDMARK7, LabelSet, find_labels, identity_table, read_labels, table_between)
 
 # %% ../../nbs/datasets/10_celeba.ipynb #c07a7e3f
 def in_polygon(

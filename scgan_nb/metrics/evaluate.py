@@ -18,9 +18,9 @@ from ..core.batch import Batch
 from ..core.runtime import seeded, step_seed
 from ..core.system import System
 from ..datasets.base import ImageDataset
-from ..datasets.faces import Faces
+from ..worlds.faces import Faces
 from ..datasets.labels import LABEL_SETS, REDUCTIONS
-from ..datasets.scenes import Scenes
+from ..worlds.scenes import Scenes
 from .attributes import AttributeAccuracy
 from .features import Panel, judges as find_judges
 from .fid import FID, InceptionScore

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..core.batch import to_pm1, to_uint8
+from ..core.pixels import to_pm1, to_uint8
 from ..core.runtime import weight_file
 from ..networks.judges import PictureSegmentor, fit_size, load_judge
 

@@ -9,7 +9,7 @@ __all__ = ['confusion', 'pixel_accuracy', 'class_iou', 'SegmentationScore']
 import torch
 from torch import Tensor, nn
 
-from ..core.batch import IGNORE, check_ids
+from ..core.pixels import IGNORE, check_ids
 from ..datasets.labels import apply_table
 from .features import Metric, check_pictures
 

@@ -13,7 +13,8 @@ from fastcore.script import call_parse
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..core.batch import IGNORE, Batch, one_hot
+from ..core.pixels import IGNORE, one_hot
+from ..core.batch import Batch
 from ..core.runtime import seed_everything
 from ..core.show import Picture, colorize, grid
 from ..core.system import System, Update, register
@@ -165,7 +166,7 @@ def main(
     progress:str="auto", # "auto", "notebook", "terminal" or "none"
 ):
     "Train the embedded judges of a synthetic world."
-    from scgan_nb.trainers.judges import WORLDS, Judges, _world, score    # the registered class, also when this file is run as a script
+    from scgan_nb.trainers.judges import WORLDS, Judges, _world, score  # the registered class, also when this file is run as a script
     from scgan_nb.trainers.trainer import Trainer
     data = _world(world)(size, seed=1000, n=samples or batch*steps)
     passing = tempfile.TemporaryDirectory()

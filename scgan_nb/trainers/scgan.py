@@ -7,13 +7,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 import torch
 from torch import Tensor
-from ..core.batch import Batch, check_batch, one_hot
+from ..core.batch import Batch, check_batch
+from ..core.pixels import one_hot
 from ..core.system import System, Update, register
 from ..losses.adversarial import gradient_penalty, wasserstein_critic, wasserstein_generator
 from ..losses.attributes import attribute_loss
 from ..losses.diversity import diversity_loss
 from ..losses.segmentation import segmentation_loss
-from ..networks.scgan import Discriminator, Generator, Segmentor
+from ..networks.stargan import Discriminator, Segmentor
+from ..networks.scgan import Generator
 
 # %% auto #0
 __all__ = ['SCGANPaper', 'SCGANCode', 'SCGAN']
@@ -156,5 +158,5 @@ class SCGAN(System):
 
     def figures(self, batch:Batch, colors:Tensor|None=None)->dict:
         "Mask by attribute, mask by latent, a walk between latents, and what the segmentor sees."
-        from scgan_nb.trainers.scgan_products import figures
+        from scgan_nb.figures.scgan import figures
         return figures(self, batch, colors)

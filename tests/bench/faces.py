@@ -4,7 +4,7 @@ import time
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from scgan_nb.datasets.faces import Faces
+from scgan_nb.worlds.faces import Faces
 
 SIZE, THREADS = 64, 2
 

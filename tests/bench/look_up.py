@@ -5,9 +5,10 @@ Both forms give the same numbers. Times and memory as in `tests.bench.scc`; rati
 import torch
 from torch.nn import functional as F
 
-from scgan_nb.core.batch import Batch, one_hot
+from scgan_nb.core.batch import Batch
+from scgan_nb.core.pixels import one_hot
 from scgan_nb.core.system import training_only
-from scgan_nb.networks.spatial_conditioning import look_up_conv2d
+from scgan_nb.networks.look_up import look_up_conv2d
 from scgan_nb.trainers.semantic_composition import SemanticComposition
 from tests.bench.scc import peak, seconds
 

@@ -10,7 +10,8 @@ import torch
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
-from scgan_nb.networks.spatial_conditioning import SPADE, spatial_cond_conv2d
+from scgan_nb.networks.spade import SPADE
+from scgan_nb.networks.spatial_conditioning import spatial_cond_conv2d
 
 EXPERTS, CHANNELS, SIZE, CLASSES = 3, 64, 64, 19
 

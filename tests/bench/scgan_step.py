@@ -9,7 +9,8 @@ import time
 import torch
 from torch.nn import functional as F
 
-from scgan_nb.core.batch import Batch, one_hot
+from scgan_nb.core.batch import Batch
+from scgan_nb.core.pixels import one_hot
 from scgan_nb.networks.layers import UpBlock
 from scgan_nb.trainers.scgan import SCGAN
 from scgan_nb.trainers.trainer import Trainer

@@ -1,13 +1,16 @@
 """How the fixtures of semantic_composition are run."""
 import torch
 
-from scgan_nb.core.batch import Batch, instance_edges, one_hot
+from scgan_nb.core.batch import Batch
+from scgan_nb.core.pixels import instance_edges, one_hot
 from scgan_nb.core.system import training_only
 from scgan_nb.losses.adversarial import critic_loss, generator_loss
 from scgan_nb.losses.latent import kl_divergence
-from scgan_nb.losses.perceptual import feature_matching, perceptual_loss, vgg19
+from scgan_nb.losses.perceptual import feature_matching, perceptual_loss
+from scgan_nb.networks.vgg import vgg19
 from scgan_nb.networks.semantic_composition import SCResnetBlock, SemanticVectorGenerator
-from scgan_nb.networks.spatial_conditioning import SPADE, IterativeGaussian, SpatialCondConv2d, SpatialCondNorm
+from scgan_nb.networks.spade import SPADE
+from scgan_nb.networks.spatial_conditioning import IterativeGaussian, SpatialCondConv2d, SpatialCondNorm
 from scgan_nb.official import OFFICIAL, Official, load_official, sc_generator_names, spade_names, translate
 from scgan_nb.trainers.semantic_composition import SemanticComposition
 from tests.parity.adapter import Adapter
