@@ -12,7 +12,7 @@ from .cli import scgan_demo, scgan_eval, scgan_sample, scgan_train
 # %% ../nbs/main.ipynb #92f06df8
 commands = dict(train=scgan_train, sample=scgan_sample, eval=scgan_eval, demo=scgan_demo)
 
-if __name__ == "__main__" and "__file__" in globals():                    # a program, not a notebook
+if __name__ == "__main__" and "__file__" in globals(): # a program, not a notebook
     if len(sys.argv) < 2 or sys.argv[1] not in commands:
         print(f"python -m scgan_nb: say what to do: {', '.join(commands)}", file=sys.stderr)
         sys.exit(2)

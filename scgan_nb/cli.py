@@ -26,9 +26,10 @@ def _plainly(f):
     return call
 
 # %% ../nbs/cli.ipynb #8e2caec6
-SYSTEMS = {"scgan": "scgan_nb.trainers.scgan:SCGAN", "semantic_composition": "scgan_nb.trainers.semantic_composition:SemanticComposition",
+SYSTEMS = {"scgan": "scgan_nb.trainers.scgan:SCGAN",
+           "semantic_composition": "scgan_nb.trainers.semantic_composition:SemanticComposition",
            "judges": "scgan_nb.trainers.judges:Judges"}
-WORLDS = {"faces": "scgan_nb.worlds.faces:Faces", "scenes": "scgan_nb.worlds.scenes:Scenes"}   # made in code
+WORLDS = {"faces": "scgan_nb.worlds.faces:Faces", "scenes": "scgan_nb.worlds.scenes:Scenes"} # made in code
 DATA = WORLDS | {
         "celebamask-hq": "scgan_nb.datasets.celeba:CelebAMaskHQ",
         "celeba": "scgan_nb.datasets.celeba:CelebA", "fashion": "scgan_nb.datasets.fashion:FashionSynthesis",
@@ -65,13 +66,18 @@ def open_data(
     "A dataset by its name on the command line."
     cls, settings = _find(DATA, data, "data"), dict(settings or {})
     if data in WORLDS:
-        if root: raise ValueError(f"--data {data} is made in code and has no folder: leave --root away, or name a real dataset with --data")
-        if split: raise ValueError(f"--data {data} is made in code and has no parts: leave --split away; another seed gives other samples")
+        if root:
+            raise ValueError(f"--data {data} is made in code and has no folder: leave --root away, or name a real "
+                             f"dataset with --data")
+        if split:
+            raise ValueError(f"--data {data} is made in code and has no parts: leave --split away; another seed gives "
+                             f"other samples")
         return cls(size=size, **settings)
     if not root: raise ValueError(f"--data {data} needs its folder: add --root DIR")
     if not Path(root).is_dir(): raise FileNotFoundError(f"--root {root}: there is no such folder")
     if split:
-        if "split" not in inspect.signature(cls).parameters: raise ValueError(f"--data {data} has no parts: leave --split away")
+        if "split" not in inspect.signature(cls).parameters:
+            raise ValueError(f"--data {data} has no parts: leave --split away")
         settings["split"] = split
     return cls(root, size=size, **settings)
 
@@ -131,8 +137,10 @@ def scgan_train(
     steps = steps or plan["steps"]
     if decay is None and plan["decay"]: decay = steps*plan["decay"][0]//plan["steps"]
     folder = Path(out or f"out/{system}-{data}-{size}")
-    trainer = Trainer(model, source, batch=batch or plan["batch"], seed=seed, out=folder, device=device, precision=precision, compile=compile, ema=ema or None,
-                      accumulate=accumulate, decay=(decay, steps) if decay is not None else None, workers=workers, save_every=save, sample_every=sample, resume=resume or not restart)
+    trainer = Trainer(model, source, batch=batch or plan["batch"], seed=seed, out=folder, device=device,
+                      precision=precision, compile=compile, ema=ema or None, accumulate=accumulate,
+                      decay=(decay, steps) if decay is not None else None, workers=workers, save_every=save,
+                      sample_every=sample, resume=resume or not restart)
     trainer.fit(steps)
     if trainer.rank == 0:
         weights = _save_weights(trainer, folder/"weights", _command())
@@ -175,12 +183,16 @@ def _system_and_data(weights:str, data:str|None, root:str|None, split:str|None, 
     system = load_system(folder, device)
     data, hyper = data or system.world, system.hyper
     labels = next((name for name, l in LABEL_SETS.items() if list(l.classes) == hyper.get("classes")), None)
-    fitting = dict(labels=labels, attrs=hyper.get("attrs"), instances=hyper.get("edge"), seed=seed if data in WORLDS else None)
+    fitting = dict(labels=labels, attrs=hyper.get("attrs"), instances=hyper.get("edge"),
+                   seed=seed if data in WORLDS else None)
     known = inspect.signature(_find(DATA, data, "data")).parameters
-    source = open_data(data, root, system.size, split, {k: v for k, v in fitting.items() if v and k in known} | parse_settings(dataset))
+    source = open_data(data, root, system.size, split,
+                       {k: v for k, v in fitting.items() if v and k in known} | parse_settings(dataset))
     for what, theirs in type(system).adapt(source).items():
         ours = hyper.get(what)
-        if isinstance(ours, list) and ours != theirs: raise ValueError(f"{weights} was trained with the {what} {', '.join(ours)}; the data has {', '.join(theirs) or 'none'}: choose data that fits, see --dataset")
+        if isinstance(ours, list) and ours != theirs:
+            raise ValueError(f"{weights} was trained with the {what} {', '.join(ours)}; the data has "
+                             f"{', '.join(theirs) or 'none'}: choose data that fits, see --dataset")
     return system, source
 
 # %% ../nbs/cli.ipynb #b468a09c
@@ -205,11 +217,14 @@ def scgan_eval(
     system, source = _system_and_data(weights, data, root, split, dataset, best_device(device), seed)
     results = evaluate(system, source, n=min(n, len(source)), batch=batch, seed=seed, judges=judges)
     print(results)
-    if out: Path(out).parent.mkdir(parents=True, exist_ok=True); Path(out).write_text(json.dumps(dict(results), indent=1) + "\n")
+    if out:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        Path(out).write_text(json.dumps(dict(results), indent=1) + "\n")
 
 # %% ../nbs/cli.ipynb #3c439a1d
-DIALS = ["Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young", "Gray_Hair", "Beard"]   # what a mask leaves open
-DEMO = dict(width=16, z_dim=32, halvings=3, d_width=16, s_width=24, n_repeat=1, lambda_cls=1.0, lambda_seg=10.0, lambda_div=10.0, lr=[1e-3, 1e-3, 2e-3])
+DIALS = ["Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young", "Gray_Hair", "Beard"] # what a mask leaves open
+DEMO = dict(width=16, z_dim=32, halvings=3, d_width=16, s_width=24, n_repeat=1, lambda_cls=1.0, lambda_seg=10.0,
+            lambda_div=10.0, lr=[1e-3, 1e-3, 2e-3])
 
 @call_parse
 @_plainly
@@ -230,9 +245,10 @@ def scgan_demo(
     from scgan_nb.trainers.trainer import Trainer
     folder, faces = Path(out), Faces(64, seed=seed, labels="portrait10", attrs=DIALS)
     seed_everything(seed)
-    trainer = Trainer(SCGAN.for_data(faces, **DEMO), faces, batch=batch, seed=seed, out=folder/"run", ema=0.99, device=device,
-                      decay=(steps//2, steps), sample_every=100, save_every=0)
-    if trainer.step < steps: print(f"Training SCGAN on drawn faces: {steps} steps of {batch}. Watch {folder/'run'/'samples'}.")
+    trainer = Trainer(SCGAN.for_data(faces, **DEMO), faces, batch=batch, seed=seed, out=folder/"run", ema=0.99,
+                      device=device, decay=(steps//2, steps), sample_every=100, save_every=0)
+    if trainer.step < steps:
+        print(f"Training SCGAN on drawn faces: {steps} steps of {batch}. Watch {folder/'run'/'samples'}.")
     trainer.fit(steps)
     with trainer.averaged() as system:
         unseen = Faces(64, seed=seed + 1, labels="portrait10", attrs=DIALS)
@@ -257,7 +273,8 @@ def _demo_pictures(trainer, faces, folder:Path):
     from scgan_nb.trainers.progress import plot_losses, training_strip
     from scgan_nb.figures.scgan import dials, edited, segmentation_check
     system, batch = trainer.system, faces.batch(torch.arange(8)).to(trainer.device)
-    hair = [{n: float(n == h) for n in ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")} for h in ("Black_Hair", "Blond_Hair")]
+    hair = [{n: float(n == h) for n in ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")}
+            for h in ("Black_Hair", "Blond_Hair")]
     attrs = torch.stack([edited(system, c.cpu(), hair) for c in batch["attrs"][:4]])
     with seeded(0): zs = torch.randn(6, system.z_dim)
     dials(system, batch["mask"][:4], attrs, ["black hair", "blond hair"], zs, faces.palette).save(folder/"dials.png")

@@ -29,50 +29,58 @@ from .networks.scgan import Generator, GeneratorSC2, SpectralDiscriminator
 
 # %% ../nbs/official.ipynb #665552bb
 def read_weights(
-    source,  # path of a file written by torch.save, or a state dict
-) -> dict:  # {name: tensor}, on the CPU, without "module." in front
+    source, # path of a file written by torch.save, or a state dict
+)->dict: # {name: tensor}, on the CPU, without "module." in front
     "The tensors of an official weight file by their names; code in the file is not run."
     if isinstance(source, Mapping): weights = source
     else:
         if not Path(source).is_file(): raise FileNotFoundError(f"no weight file at {source}")
         try: weights = torch.load(source, map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError) as e:
-            raise ValueError(f"{source} is not a file of tensors written by torch.save (or it holds code, which is not run): {str(e).splitlines()[0]}") from e
-    if not isinstance(weights, Mapping): raise ValueError(f"expected a state dict {{name: tensor}}, got a {type(weights).__name__}: save net.state_dict(), not the network")
+            raise ValueError(f"{source} is not a file of tensors written by torch.save (or it holds code, which is not "
+                             f"run): {str(e).splitlines()[0]}") from e
+    if not isinstance(weights, Mapping):
+        raise ValueError(f"expected a state dict {{name: tensor}}, got a {type(weights).__name__}: save "
+                         f"net.state_dict(), not the network")
     for name, t in weights.items():
-        if not torch.is_tensor(t): raise ValueError(f"expected a state dict {{name: tensor}}, but {name!r} holds a {type(t).__name__}: if the state dict is nested in the file, pass it itself")
+        if not torch.is_tensor(t):
+            raise ValueError(f"expected a state dict {{name: tensor}}, but {name!r} holds a {type(t).__name__}: if the "
+                             f"state dict is nested in the file, pass it itself")
     return {name.removeprefix("module."): t for name, t in weights.items()}
 
 # %% ../nbs/official.ipynb #1906d3f1
 @dataclass(frozen=True)
 class Official:
     "How the files of one official network become one of ours."
-    net: type  # our class
-    read: Callable  # (weights, given) -> arguments of the class, read from shapes; `given` are those that the user passed
-    names: Callable  # our network -> {our layer: (official layer that counts, other names of the same layer...)}
-    leaves: dict = field(default_factory=dict)  # {our leaf: official leaf} where they differ
-    dead: tuple = ()  # official tensors that no forward uses
+    net:type # our class
+    read:Callable # (weights, given) -> arguments of the class, read from shapes; `given` are those that the user passed
+    names:Callable # our network -> {our layer: (official layer that counts, other names of the same layer...)}
+    leaves:dict=field(default_factory=dict) # {our leaf: official leaf} where they differ
+    dead:tuple=() # official tensors that no forward uses
 
 # %% ../nbs/official.ipynb #481bab7c
 def shape_of(
     weights:dict,
-    *names:str,  # one tensor under one of these names
-) -> tuple:
+    *names:str, # one tensor under one of these names
+)->tuple:
     "The shape of the tensor that is stored under one of `names`."
     for name in names:
         if name in weights: return tuple(weights[name].shape)
-    raise ValueError(f"no tensor {' or '.join(names)} in the file, which begins with {list(weights)[:3]}: is it the file of another network?")
+    raise ValueError(f"no tensor {' or '.join(names)} in the file, which begins with {list(weights)[:3]}: is it the "
+                     f"file of another network?")
 
 # %% ../nbs/official.ipynb #c30e63c6
 def read_generator(weights, given):
     "Arguments of `Generator` from an official file; asks for c_dim."
     width, s_dim, *_ = shape_of(weights, "model_s.0.weight")
-    both = shape_of(weights, "model1.0.model.0.weight", "model1.0.conv1.weight")[1] - 8 * width
+    both = shape_of(weights, "model1.0.model.0.weight", "model1.0.conv1.weight")[1] - 8*width
     c_dim = given.get("c_dim", both - given["z_dim"] if "z_dim" in given else None)
     if c_dim is None:
         raise ValueError(f"the file tells only z_dim + c_dim = {both}: pass the number of attributes as c_dim=... "
                          "(it is the number of rows of conv2.weight in the file of the discriminator) or z_dim=...")
-    if not 0 < c_dim < both: raise ValueError(f"the file tells z_dim + c_dim = {both}, which leaves c_dim={c_dim} and z_dim={both - c_dim}: both must be at least 1")
+    if not 0 < c_dim < both:
+        raise ValueError(f"the file tells z_dim + c_dim = {both}, which leaves c_dim={c_dim} and z_dim={both - c_dim}: "
+                         f"both must be at least 1")
     return dict(z_dim=both - c_dim, c_dim=c_dim, s_dim=s_dim, width=width, order="at_once")
 
 # %% ../nbs/official.ipynb #bc71ca32
@@ -84,7 +92,8 @@ def up_block_names(ours, official):
 
 def conv_norm_names(ours, official, n, first=0):
     "Names of a chain of n `ConvNorm`s, which is convolution, norm, ReLU, convolution, ... in the official code."
-    return {f"{ours}.{i}.{layer}": (f"{official}.{first + 3*i + k}",) for i in range(n) for k, layer in enumerate(("conv", "norm"))}
+    return {f"{ours}.{i}.{layer}": (f"{official}.{first + 3*i + k}",) for i in range(n)
+            for k, layer in enumerate(("conv", "norm"))}
 
 # %% ../nbs/official.ipynb #00667127
 def generator_names(net):
@@ -98,61 +107,70 @@ def read_discriminator(weights, given):
     "Arguments of `Discriminator` from an official file."
     repeat_num = sum(name.startswith("main.") and name.endswith(".weight") for name in weights)
     c_dim, _, *kernel = shape_of(weights, "conv2.weight")
-    return dict(c_dim=c_dim, size=tuple(k * 2**repeat_num for k in kernel), width=shape_of(weights, "main.0.weight")[0], repeat_num=repeat_num)
+    return dict(c_dim=c_dim, size=tuple(k*2**repeat_num for k in kernel), width=shape_of(weights, "main.0.weight")[0],
+                repeat_num=repeat_num)
 
 def discriminator_names(net):
     "Names of the layers of `Discriminator`."
-    return {f"trunk.{i}": (f"main.{2*i}",) for i in range(len(net.trunk))} | {"critic": ("conv1",), "classifier": ("conv2",)}
+    return ({f"trunk.{i}": (f"main.{2*i}",) for i in range(len(net.trunk))}
+            | {"critic": ("conv1",), "classifier": ("conv2",)})
 
 # %% ../nbs/official.ipynb #0c75a7b1
 def read_segmentor(weights, given):
     "Arguments of `Segmentor` from an official file."
     repeat_num = sum(name.endswith(".main.0.weight") for name in weights)
-    return dict(s_dim=shape_of(weights, f"main.{15 + repeat_num}.weight")[0], width=shape_of(weights, "main.0.weight")[0], repeat_num=repeat_num)
+    return dict(s_dim=shape_of(weights, f"main.{15 + repeat_num}.weight")[0],
+                width=shape_of(weights, "main.0.weight")[0], repeat_num=repeat_num)
 
 def segmentor_names(net):
     "Names of the layers of `Segmentor`."
     n = len(net.middle)
-    names = conv_norm_names("encoder", "main", 3) | conv_norm_names("decoder", "main", 2, first=9 + n) | {"to_logits": (f"main.{15 + n}",)}
+    names = (conv_norm_names("encoder", "main", 3) | conv_norm_names("decoder", "main", 2, first=9 + n)
+             | {"to_logits": (f"main.{15 + n}",)})
     for i in range(n):
-        names |= {f"middle.{i}.{ours}": (f"main.{9 + i}.main.{k}",) for ours, k in [("conv1", 0), ("norm1", 1), ("conv2", 3), ("norm2", 4)]}
+        names |= {f"middle.{i}.{ours}": (f"main.{9 + i}.main.{k}",)
+                  for ours, k in [("conv1", 0), ("norm1", 1), ("conv2", 3), ("norm2", 4)]}
     return names
 
 # %% ../nbs/official.ipynb #14bd69a6
 def read_generator_sc2(weights, given):
     "Arguments of `GeneratorSC2` from an official file."
     width, s_dim, *_ = shape_of(weights, "model_s.0.weight")
-    z_dim, c_dim = (shape_of(weights, f"model{i}.0.weight")[1] - 4 * width for i in (1, 2))
+    z_dim, c_dim = (shape_of(weights, f"model{i}.0.weight")[1] - 4*width for i in (1, 2))
     return dict(z_dim=z_dim, c_dim=c_dim, s_dim=s_dim, width=width)
 
 def generator_sc2_names(net):
     "Names of the layers of `GeneratorSC2`."
-    return {**conv_norm_names("encoder", "model_s", 3), "join_z": ("model1.0",), **up_block_names("up_z", "model1.1"), "norm_z": ("model1.2",),
-            "join_c": ("model2.0",), **up_block_names("up_c.0", "model2.1"), **up_block_names("up_c.1", "model2.2"),
-            "norm_c": ("model2.3",), "to_rgb": ("model2.5", "final")}
+    return {**conv_norm_names("encoder", "model_s", 3), "join_z": ("model1.0",), **up_block_names("up_z", "model1.1"),
+            "norm_z": ("model1.2",), "join_c": ("model2.0",), **up_block_names("up_c.0", "model2.1"),
+            **up_block_names("up_c.1", "model2.2"), "norm_c": ("model2.3",), "to_rgb": ("model2.5", "final")}
 
 # %% ../nbs/official.ipynb #9282a91c
 def read_discriminator_sn(weights, given):
     "Arguments of `SpectralDiscriminator` from an official file."
     c_dim, channels = shape_of(weights, "classify.weight")
-    return dict(c_dim=c_dim, width=channels // 16)
+    return dict(c_dim=c_dim, width=channels//16)
 
 def discriminator_sn_names(net):
     "Names of the layers of `SpectralDiscriminator`."
     names = {"critic": ("fc.module",), "classifier": ("classify",)}
     for i, block in enumerate(net.blocks):
-        first, second = (0, 2) if block.first else (1, 3)  # without the leading ReLU the indices are one less
-        names |= {f"blocks.{i}.conv1": (f"model.{i}.model.{first}.module", f"model.{i}.conv1"), f"blocks.{i}.conv2": (f"model.{i}.model.{second}.module", f"model.{i}.conv2")}
+        first, second = (0, 2) if block.first else (1, 3) # without the leading ReLU the indices are one less
+        names |= {f"blocks.{i}.conv1": (f"model.{i}.model.{first}.module", f"model.{i}.conv1"),
+                  f"blocks.{i}.conv2": (f"model.{i}.model.{second}.module", f"model.{i}.conv2")}
         if block.down:
-            names[f"blocks.{i}.bypass"] = (f"model.{i}.bypass.1.module", f"model.{i}.bypass_conv") if block.first else (f"model.{i}.bypass_conv", f"model.{i}.bypass.0.module")
+            names[f"blocks.{i}.bypass"] = ((f"model.{i}.bypass.1.module", f"model.{i}.bypass_conv") if block.first
+                                           else (f"model.{i}.bypass_conv", f"model.{i}.bypass.0.module"))
     return names
 
 # %% ../nbs/official.ipynb #06a7f12d
 def seed_size(area, multiple, given):
     "The picture size of a generator with a style, from the number of cells of its seed map."
     if "size" in given: return given["size"]
-    if math.isqrt(area)**2 != area: raise ValueError(f"the file tells only that the seed map has {area} cells of {multiple}x{multiple} pixels, which is not a square: pass size=(height, width)")
-    return math.isqrt(area) * multiple
+    if math.isqrt(area)**2 != area:
+        raise ValueError(f"the file tells only that the seed map has {area} cells of {multiple}x{multiple} pixels, "
+                         f"which is not a square: pass size=(height, width)")
+    return math.isqrt(area)*multiple
 
 def read_sc_generator(weights, given):
     "Arguments of `composition.Generator` from an official file."
@@ -162,66 +180,81 @@ def read_sc_generator(weights, given):
     channels, *z_dim = shape_of(weights, "fc.weight")
     seed_channels = shape_of(weights, "head_0.conv_0.conv_bases.0.weight_orig")[1]
     z_dim = z_dim[0] if len(z_dim) == 1 else 0
-    return dict(s_dim=s_dim, z_dim=z_dim, width=shape_of(weights, "conv_img.weight")[1], vector_width=vector_channels // 16, seed_width=seed_channels // 16, levels=levels,
-                num_experts=sum(re.fullmatch(r"head_0\.conv_0\.conv_bases\.\d+\.weight_orig", n) is not None for n in weights),
-                num_norm_experts=shape_of(weights, "head_0.norm_0.affine_params_groups")[0], spectral_vectors=f"{at}1.0.weight_orig" in weights,
+    return dict(s_dim=s_dim, z_dim=z_dim, width=shape_of(weights, "conv_img.weight")[1],
+                vector_width=vector_channels//16, seed_width=seed_channels//16, levels=levels,
+                num_experts=sum(re.fullmatch(r"head_0\.conv_0\.conv_bases\.\d+\.weight_orig", n) is not None
+                                for n in weights),
+                num_norm_experts=shape_of(weights, "head_0.norm_0.affine_params_groups")[0],
+                spectral_vectors=f"{at}1.0.weight_orig" in weights,
                 norm="batch" if "head_0.norm_0.param_free_norm.running_mean" in weights else "instance",
-                **({"size": seed_size(channels // seed_channels, 2**(levels - 1), given)} if z_dim else {}))
+                **({"size": seed_size(channels//seed_channels, 2**(levels - 1), given)} if z_dim else {}))
 
 # %% ../nbs/official.ipynb #71125b2f
 SC_BLOCKS = ("head_0", "G_middle_0", "G_middle_1", "up_0", "up_1", "up_2", "up_3")
 
 def spade_names(ours, official):
     "Names of the layers of a `SPADE`."
-    return {f"{ours}.{a}": (f"{official}.{b}",) for a, b in [("norm", "param_free_norm"), ("shared", "mlp_shared.0"), ("gamma", "mlp_gamma"), ("beta", "mlp_beta")]}
+    return {f"{ours}.{a}": (f"{official}.{b}",)
+            for a, b in [("norm", "param_free_norm"), ("shared", "mlp_shared.0"), ("gamma", "mlp_gamma"),
+                         ("beta", "mlp_beta")]}
 
 def with_state(names, net):
     "The names of those layers that have something to load: an instance norm without parameters has nothing."
-    return {ours: official for ours, official in names.items() if any(n.startswith(f"{ours}.") for n in net.state_dict())}
+    return {ours: official for ours, official in names.items()
+            if any(n.startswith(f"{ours}.") for n in net.state_dict())}
 
 def sc_generator_names(net):
     "Names of the layers of `composition.Generator`."
     names, at = {"seed": ("fc",), "to_rgb": ("conv_img",)}, "pyramid_spaital_routing"
     for i in range(len(net.vectors.first)):
-        for part, k in [("first", int(i > 0)), ("second", 2 + int(i > 0))]: names[f"vectors.{part}.{i}"] = (f"{at}.labelDec{i + 1}.{k}",)
+        for part, k in [("first", int(i > 0)), ("second", 2 + int(i > 0))]:
+            names[f"vectors.{part}.{i}"] = (f"{at}.labelDec{i + 1}.{k}",)
     for k in (0, 2): names[f"vectors.to_rgb.{k}"] = (f"{at}.toRGB.{k}",)
     for i, block in enumerate(SC_BLOCKS):
         for k in (1, 2):
-            names |= {f"blocks.{i}.norm{k}.norm": (f"{block}.norm_{k - 1}.param_free_norm",), f"blocks.{i}.norm{k}": (f"{block}.norm_{k - 1}",),
+            names |= {f"blocks.{i}.norm{k}.norm": (f"{block}.norm_{k - 1}.param_free_norm",),
+                      f"blocks.{i}.norm{k}": (f"{block}.norm_{k - 1}",),
                       f"blocks.{i}.conv{k}": (f"{block}.conv_{k - 1}.conv_bases.*",)}
-        names |= {f"blocks.{i}.shortcut": (f"{block}.conv_s",), **spade_names(f"blocks.{i}.norm_shortcut", f"{block}.norm_s")}
+        names |= {f"blocks.{i}.shortcut": (f"{block}.conv_s",),
+                  **spade_names(f"blocks.{i}.norm_shortcut", f"{block}.norm_s")}
     return with_state(names, net)
 
 # %% ../nbs/official.ipynb #a8132a6b
 def read_spade_generator(weights, given):
     "Arguments of `composition.SPADEGenerator` from an official file; tells no number of levels."
     channels, s_dim, *_ = shape_of(weights, "fc.weight")
-    return dict(s_dim=s_dim, width=channels // 16, norm="batch" if "head_0.norm_0.param_free_norm.running_mean" in weights else "instance")
+    return dict(s_dim=s_dim, width=channels//16,
+                norm="batch" if "head_0.norm_0.param_free_norm.running_mean" in weights else "instance")
 
 def spade_generator_names(net):
     "Names of the layers of `composition.SPADEGenerator`."
     names = {"seed": ("fc",), "to_rgb": ("conv_img",)}
     for i, block in enumerate(SC_BLOCKS):
-        for ours, official in [("1", "0"), ("2", "1"), ("_shortcut", "s")]: names |= spade_names(f"blocks.{i}.norm{ours}", f"{block}.norm_{official}")
-        for ours, official in [("conv1", "conv_0"), ("conv2", "conv_1"), ("shortcut", "conv_s")]: names[f"blocks.{i}.{ours}"] = (f"{block}.{official}",)
+        for ours, official in [("1", "0"), ("2", "1"), ("_shortcut", "s")]:
+            names |= spade_names(f"blocks.{i}.norm{ours}", f"{block}.norm_{official}")
+        for ours, official in [("conv1", "conv_0"), ("conv2", "conv_1"), ("shortcut", "conv_s")]:
+            names[f"blocks.{i}.{ours}"] = (f"{block}.{official}",)
     return with_state(names, net)
 
 # %% ../nbs/official.ipynb #565c5a2b
 def read_encoder(weights, given):
     "Arguments of `composition.Encoder` from an official file."
     layers = sum(re.fullmatch(r"layer\d+\.0\.weight_orig", n) is not None for n in weights)
-    return dict(z_dim=shape_of(weights, "fc_mu.weight")[0], width=shape_of(weights, "layer1.0.weight_orig")[0], size=4 * 2**layers)
+    return dict(z_dim=shape_of(weights, "fc_mu.weight")[0], width=shape_of(weights, "layer1.0.weight_orig")[0],
+                size=4*2**layers)
 
 def encoder_names(net):
     "Names of the layers of `composition.Encoder`."
-    return {f"trunk.{i}.0": (f"layer{i + 1}.0",) for i in range(len(net.trunk))} | {"mu": ("fc_mu",), "logvar": ("fc_var",)}
+    return ({f"trunk.{i}.0": (f"layer{i + 1}.0",) for i in range(len(net.trunk))}
+            | {"mu": ("fc_mu",), "logvar": ("fc_var",)})
 
 # %% ../nbs/official.ipynb #a798e6c7
 def read_multiscale(weights, given):
     "Arguments of `composition.MultiscaleDiscriminator` from an official file."
     width, channels, *_ = shape_of(weights, "discriminator_0.model0.0.weight")
     count = lambda pattern: sum(re.fullmatch(pattern, n) is not None for n in weights)
-    return dict(s_dim=channels - 3, width=width, scales=count(r"discriminator_\d+\.model0\.0\.weight"), layers=1 + count(r"discriminator_0\.model\d+\.0\.0\.weight_orig"))
+    return dict(s_dim=channels - 3, width=width, scales=count(r"discriminator_\d+\.model0\.0\.weight"),
+                layers=1 + count(r"discriminator_0\.model\d+\.0\.0\.weight_orig"))
 
 def multiscale_names(net):
     "Names of the layers of `composition.MultiscaleDiscriminator`."
@@ -239,47 +272,58 @@ def read_fpse(weights, given):
 
 def fpse_names(net):
     "Names of the layers of `composition.FPSEDiscriminator`."
-    blocks = {f"{ours}.{i}.0": (f"{official}{i + first}.0.0",) for ours, official, first, n in [("down", "enc", 1, 5), ("lateral", "lat", 2, 4), ("final", "final", 2, 3)] for i in range(n)}
+    blocks = {f"{ours}.{i}.0": (f"{official}{i + first}.0.0",)
+              for ours, official, first, n in [("down", "enc", 1, 5), ("lateral", "lat", 2, 4),
+                                               ("final", "final", 2, 3)] for i in range(n)}
     return blocks | {"real": ("tf",), "match": ("seg",), "embedding": ("embedding",)}
 
 # %% ../nbs/official.ipynb #55ff4a76
-SN_LEAVES = {"layer.weight": "weight_orig", "layer.bias": "bias", "u": "weight_u", "v": "weight_v"}  # of PyTorch's own spectral norm
+# of PyTorch's own spectral norm
+SN_LEAVES = {"layer.weight": "weight_orig", "layer.bias": "bias", "u": "weight_u", "v": "weight_v"}
 
-OFFICIAL = {
-    "scgan/generator": Official(Generator, read_generator, generator_names),
-    "scgan/discriminator": Official(Discriminator, read_discriminator, discriminator_names),
-    "scgan/segmentor": Official(Segmentor, read_segmentor, segmentor_names),
-    "scgan/generator_sc2": Official(GeneratorSC2, read_generator_sc2, generator_sc2_names, dead=("dense.weight", "dense.bias")),
-    "scgan/discriminator_sn": Official(SpectralDiscriminator, read_discriminator_sn, discriminator_sn_names,
-                                       leaves={"layer.weight": "weight_bar", "layer.bias": "bias", "u": "weight_u", "v": "weight_v"}),
-    "semantic_composition/generator": Official(composition.Generator, read_sc_generator, sc_generator_names, leaves=SN_LEAVES | {"experts": "weight_orig", "affine": "affine_params_groups"}),
-    "semantic_composition/encoder": Official(composition.Encoder, read_encoder, encoder_names, leaves=SN_LEAVES),
-    "semantic_composition/discriminator": Official(composition.MultiscaleDiscriminator, read_multiscale, multiscale_names, leaves=SN_LEAVES),
-    "semantic_composition/fpse_discriminator": Official(composition.FPSEDiscriminator, read_fpse, fpse_names, leaves=SN_LEAVES),
-    "semantic_composition/spade_generator": Official(composition.SPADEGenerator, read_spade_generator, spade_generator_names, leaves=SN_LEAVES),
-}
+OFFICIAL = {"scgan/generator": Official(Generator, read_generator, generator_names),
+            "scgan/discriminator": Official(Discriminator, read_discriminator, discriminator_names),
+            "scgan/segmentor": Official(Segmentor, read_segmentor, segmentor_names),
+            "scgan/generator_sc2": Official(GeneratorSC2, read_generator_sc2, generator_sc2_names,
+                                            dead=("dense.weight", "dense.bias")),
+            "scgan/discriminator_sn": Official(SpectralDiscriminator, read_discriminator_sn, discriminator_sn_names,
+                                               leaves={"layer.weight": "weight_bar", "layer.bias": "bias",
+                                                       "u": "weight_u", "v": "weight_v"}),
+            "semantic_composition/generator": Official(composition.Generator, read_sc_generator, sc_generator_names,
+                                                       leaves=SN_LEAVES
+                                                       | {"experts": "weight_orig", "affine": "affine_params_groups"}),
+            "semantic_composition/encoder": Official(composition.Encoder, read_encoder, encoder_names,
+                                                     leaves=SN_LEAVES),
+            "semantic_composition/discriminator": Official(composition.MultiscaleDiscriminator, read_multiscale,
+                                                           multiscale_names, leaves=SN_LEAVES),
+            "semantic_composition/fpse_discriminator": Official(composition.FPSEDiscriminator, read_fpse, fpse_names,
+                                                                leaves=SN_LEAVES),
+            "semantic_composition/spade_generator": Official(composition.SPADEGenerator, read_spade_generator,
+                                                             spade_generator_names, leaves=SN_LEAVES),}
 
 # %% ../nbs/official.ipynb #cfc4ea2c
 def tensor_names(
     entry:Official,
-    net:nn.Module,  # an instance of entry.net
-) -> dict:  # {our name: (official name that counts, other names of the same tensor...)}
+    net:nn.Module, # an instance of entry.net
+)->dict: # {our name: (official name that counts, other names of the same tensor...)}
     "Every entry of `net`'s state dict with its official names."
     layers, found = entry.names(net), {}
     for ours in net.state_dict():
         layer = next((l for l in layers if ours.startswith(l + ".")), None)
-        if layer is None: raise ValueError(f"{ours!r} has no official name: the official code has no network of this form")
+        if layer is None:
+            raise ValueError(f"{ours!r} has no official name: the official code has no network of this form")
         leaf = ours[len(layer) + 1:]
         found[ours] = tuple(f"{official}.{entry.leaves.get(leaf, leaf)}" for official in layers[layer])
     if absent := [l for l in layers if not any(name.startswith(l + ".") for name in found)]:
-        raise ValueError(f"the official code has a layer for {absent[0]!r}, this network does not: it is of another form")
+        raise ValueError(f"the official code has a layer for {absent[0]!r}, this network does not: it is of another "
+                         f"form")
     return found
 
 # %% ../nbs/official.ipynb #e261094e
 def stack_numbered(
-    weights:dict,  # official {name: tensor}
-    patterns,  # names, some with a "*" for a number
-) -> dict:  # the same with tensors "a.0.b", "a.1.b", ... replaced by one stack "a.*.b"
+    weights:dict, # official {name: tensor}
+    patterns, # names, some with a "*" for a number
+)->dict: # the same with tensors "a.0.b", "a.1.b", ... replaced by one stack "a.*.b"
     "Stack tensors that are numbered from 0."
     out = dict(weights)
     for pattern in patterns:
@@ -287,23 +331,25 @@ def stack_numbered(
         before, after = pattern.split("*")
         parts = []
         while (name := f"{before}{len(parts)}{after}") in out: parts.append(out.pop(name))
-        if len({p.shape for p in parts}) > 1: raise ValueError(f"{pattern} has shapes {sorted({tuple(p.shape) for p in parts})} in the file: experts of one layer must be of one shape")
+        if len({p.shape for p in parts}) > 1:
+            raise ValueError(f"{pattern} has shapes {sorted({tuple(p.shape) for p in parts})} in the file: experts of "
+                             f"one layer must be of one shape")
         if parts: out[pattern] = torch.stack(parts)
     return out
 
 def unstack(
-    name:str,  # perhaps with a "*"
+    name:str, # perhaps with a "*"
     tensor:torch.Tensor,
-) -> dict:
+)->dict:
     "The opposite, for one name."
     return {name.replace("*", str(i)): t for i, t in enumerate(tensor)} if "*" in name else {name: tensor}
 
 # %% ../nbs/official.ipynb #6a40b791
 def translate(
     entry:Official,
-    net:nn.Module,  # an instance of entry.net, for its names and shapes
-    weights:dict,  # official {name: tensor}
-) -> dict:  # a state dict for `net`
+    net:nn.Module, # an instance of entry.net, for its names and shapes
+    weights:dict, # official {name: tensor}
+)->dict: # a state dict for `net`
     "Rename official tensors to ours; raise a ValueError that names what does not fit."
     names, out = tensor_names(entry, net), {}
     weights = stack_numbered(weights, (n for group in names.values() for n in group))
@@ -312,9 +358,12 @@ def translate(
         if not present: continue
         out[ours] = weights[present[0]]
         if out[ours].shape != target.shape:
-            raise ValueError(f"{present[0]} has shape {tuple(out[ours].shape)} in the file, but {tuple(target.shape)} in {type(net).__name__} as configured")
+            raise ValueError(f"{present[0]} has shape {tuple(out[ours].shape)} in the file, but {tuple(target.shape)} "
+                             f"in {type(net).__name__} as configured")
         for other in present[1:]:
-            if not torch.equal(weights[other], out[ours]): warnings.warn(f"{other} and {present[0]} are one tensor in the official code but differ in this file: {present[0]} is used")
+            if not torch.equal(weights[other], out[ours]):
+                warnings.warn(f"{other} and {present[0]} are one tensor in the official code but differ in this file: "
+                              f"{present[0]} is used")
     known = {n for group in names.values() for n in group} | set(entry.dead) | unused_statistics(entry, net)
     missing, unknown = [names[o][0] for o in names if o not in out], [n for n in weights if n not in known]
     if missing or unknown:
@@ -325,17 +374,18 @@ def translate(
 def unused_statistics(
     entry:Official,
     net:nn.Module,
-) -> set:  # official names
+)->set: # official names
     "Running statistics that old PyTorch wrote for instance norms, which never use them."
     norms = [name for name, m in net.named_modules() if isinstance(m, nn.InstanceNorm2d)]
-    return {f"{official}.{leaf}" for name in norms for official in entry.names(net).get(name, ()) for leaf in ("running_mean", "running_var", "num_batches_tracked")}
+    return {f"{official}.{leaf}" for name in norms for official in entry.names(net).get(name, ())
+            for leaf in ("running_mean", "running_var", "num_batches_tracked")}
 
 # %% ../nbs/official.ipynb #c6fd5e85
 def load_official(
-    name:str,  # "system/network", a key of `OFFICIAL`
-    source,  # path of an official file (.pth), or its state dict
-    **config,  # arguments of our class; what the shapes of the file tell need not be given
-) -> nn.Module:  # our network with the file's weights, in evaluation mode
+    name:str, # "system/network", a key of `OFFICIAL`
+    source, # path of an official file (.pth), or its state dict
+    **config, # arguments of our class; what the shapes of the file tell need not be given
+)->nn.Module: # our network with the file's weights, in evaluation mode
     "One of our networks with the weights of an official file."
     if name not in OFFICIAL: raise KeyError(f"no official network {name!r}: there are {', '.join(OFFICIAL)}")
     entry, weights = OFFICIAL[name], read_weights(source)
@@ -345,18 +395,20 @@ def load_official(
 
 # %% ../nbs/official.ipynb #adfd4ce2
 def official_weights(
-    net:nn.Module,  # one of the classes in `OFFICIAL`, in the form that the official code has
-) -> dict:  # {official name: tensor}; without layers that no forward uses
+    net:nn.Module, # one of the classes in `OFFICIAL`, in the form that the official code has
+)->dict: # {official name: tensor}; without layers that no forward uses
     "The state dict of `net` under its official names."
     entry = next((e for e in OFFICIAL.values() if type(net) is e.net), None)
-    if entry is None: raise ValueError(f"a {type(net).__name__} has no official form: there are {', '.join(e.net.__name__ for e in OFFICIAL.values())}")
+    if entry is None:
+        raise ValueError(f"a {type(net).__name__} has no official form: there are "
+                         f"{', '.join(e.net.__name__ for e in OFFICIAL.values())}")
     state = net.state_dict()
     stacks = {n: state[ours].detach().cpu().clone() for ours, group in tensor_names(entry, net).items() for n in group}
     return {n: t for name, tensor in stacks.items() for n, t in unstack(name, tensor).items()}
 
 def save_official(
     net:nn.Module,
-    path,  # file to write
+    path, # file to write
 ):
     "Write `net` as an official weight file (.pth)."
     torch.save(official_weights(net), path)

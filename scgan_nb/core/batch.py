@@ -31,11 +31,13 @@ class Batch(dict):
     def n(self)->int: return len(next(iter(self.values())))
 
     def __repr__(self):
-        return "Batch(" + ", ".join(f"{k}: {str(v.dtype).removeprefix('torch.')}{list(v.shape)}" for k, v in self.items()) + ")"
+        return ("Batch(" + ", ".join(f"{k}: {str(v.dtype).removeprefix('torch.')}{list(v.shape)}"
+                                     for k, v in self.items()) + ")")
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         from scgan_nb.core.show import batch_picture
-        return (batch_picture(self)._repr_mimebundle_() if "image" in self or "mask" in self else {}) | {"text/plain": repr(self)}
+        return ((batch_picture(self)._repr_mimebundle_() if "image" in self or "mask" in self else {})
+                | {"text/plain": repr(self)})
 
 # %% ../../nbs/core/02_batch.ipynb #3b2b816e
 def stack(
@@ -44,7 +46,9 @@ def stack(
     "Stack samples along a new first axis."
     keys = samples[0].keys()
     for i, s in enumerate(samples):
-        if s.keys() != keys: raise KeyError(f"sample {i} has the keys {sorted(s)}, sample 0 has {sorted(keys)}: all samples of a dataset need the same")
+        if s.keys() != keys:
+            raise KeyError(f"sample {i} has the keys {sorted(s)}, sample 0 has {sorted(keys)}: all samples of a "
+                           f"dataset need the same")
     return Batch({k: torch.stack([torch.as_tensor(s[k]) for s in samples]) for k in keys})
 
 # %% ../../nbs/core/02_batch.ipynb #f8c50975
@@ -58,9 +62,16 @@ def check_batch(
     "Raise one clear error if a tensor of `batch` breaks the conventions."
     for key, x in batch.items():
         base = key.removeprefix("source_").removeprefix("target_")
-        if base in _dims and x.ndim != _dims[base]: raise ValueError(f"batch[{key!r}] has shape {tuple(x.shape)}: it needs {_dims[base]} axes, the batch axis first")
-        if base in ("mask", "instance") and x.dtype != torch.int64: raise TypeError(f"batch[{key!r}] is {x.dtype}: class ids are int64, use .long()")
+        if base in _dims and x.ndim != _dims[base]:
+            raise ValueError(f"batch[{key!r}] has shape {tuple(x.shape)}: it needs {_dims[base]} axes, the batch axis "
+                             f"first")
+        if base in ("mask", "instance") and x.dtype != torch.int64:
+            raise TypeError(f"batch[{key!r}] is {x.dtype}: class ids are int64, use .long()")
         if base == "mask" and n_classes: check_ids(x, n_classes, f"batch[{key!r}]")
-        if base == "attrs" and n_attrs is not None and x.shape[1] != n_attrs: raise ValueError(f"batch[{key!r}] has {x.shape[1]} attributes, {n_attrs} are expected: choose the attributes of the dataset to match the system")
-        if base == "image" and (not x.is_floating_point() or x.abs().max() > 1.001): raise ValueError(f"batch[{key!r}] is {x.dtype} in [{float(x.min()):.3g}, {float(x.max()):.3g}]: pictures are float in [-1, 1], use to_pm1")
+        if base == "attrs" and n_attrs is not None and x.shape[1] != n_attrs:
+            raise ValueError(f"batch[{key!r}] has {x.shape[1]} attributes, {n_attrs} are expected: choose the "
+                             f"attributes of the dataset to match the system")
+        if base == "image" and (not x.is_floating_point() or x.abs().max() > 1.001):
+            raise ValueError(f"batch[{key!r}] is {x.dtype} in [{float(x.min()):.3g}, {float(x.max()):.3g}]: pictures "
+                             f"are float in [-1, 1], use to_pm1")
     return batch

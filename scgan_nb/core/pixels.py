@@ -42,8 +42,8 @@ def check_ids(
     "Raise if `mask` holds an id that is neither in 0..n-1 nor 255 (ignore)."
     bad = (mask >= n) & (mask != IGNORE) | (mask < 0)
     if bad.any():
-        raise ValueError(f"{name} holds class id {int(mask[bad][0])}, but there are {n} classes (0 to {n-1}, {IGNORE} = ignore): "
-                         "remap the ids, or build the system with more classes")
+        raise ValueError(f"{name} holds class id {int(mask[bad][0])}, but there are {n} classes (0 to {n-1}, {IGNORE} "
+                         f"= ignore): " "remap the ids, or build the system with more classes")
     return mask
 
 # %% ../../nbs/core/00_pixels.ipynb #ccce6165
@@ -54,7 +54,9 @@ def one_hot(
     check:bool=True, # look for ids out of range; False saves a device synchronisation
 )->Tensor: # (B, n, H, W) of zeros and ones
     "One plane per class; ignored pixels are zero in all of them."
-    if mask.ndim != 3: raise ValueError(f"one_hot wants a mask of shape (B, H, W), not {tuple(mask.shape)}: add the batch axis with mask[None]")
+    if mask.ndim != 3:
+        raise ValueError(f"one_hot wants a mask of shape (B, H, W), not {tuple(mask.shape)}: add the batch axis with "
+                         f"mask[None]")
     if check: check_ids(mask, n)
     b, h, w = mask.shape
     index, labelled = mask.long().clamp(max=n - 1)[:, None], (mask != IGNORE)[:, None]
@@ -65,7 +67,8 @@ def instance_edges(
     instance:Tensor, # (B, H, W) instance numbers
 )->Tensor: # (B, 1, H, W) float, 1 on both sides of every border between instances
     "Where instances meet."
-    if instance.ndim != 3: raise ValueError(f"instance_edges wants numbers of shape (B, H, W), not {tuple(instance.shape)}")
+    if instance.ndim != 3:
+        raise ValueError(f"instance_edges wants numbers of shape (B, H, W), not {tuple(instance.shape)}")
     edge = torch.zeros_like(instance, dtype=torch.bool)
     for axis in (1, 2):
         near, far = (slice(None),)*axis + (slice(1, None),), (slice(None),)*axis + (slice(-1),)

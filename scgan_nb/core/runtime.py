@@ -25,7 +25,9 @@ def best_device(
     if prefer is None: return torch.device(next(k for k, ok in there.items() if ok))
     kind = prefer.split(":")[0]
     if kind not in there: raise ValueError(f"unknown device {prefer!r}: choose one of {', '.join(there)}")
-    if not there[kind]: raise ValueError(f"device {prefer!r} is not available here: choose one of {', '.join(k for k, ok in there.items() if ok)}")
+    if not there[kind]:
+        raise ValueError(f"device {prefer!r} is not available here: choose one of "
+                         f"{', '.join(k for k, ok in there.items() if ok)}")
     return torch.device(prefer)
 
 # %% ../../nbs/core/03_runtime.ipynb #7d4b5d2d
@@ -63,7 +65,8 @@ def seeded(
 def screen()->str|None: # "notebook", "terminal", or None: nobody is looking
     "Where progress would be seen."
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    if shell is not None and type(shell).__name__ in ("ZMQInteractiveShell", "Shell"): return "notebook"     # Jupyter, Colab
+    if shell is not None and type(shell).__name__ in ("ZMQInteractiveShell", "Shell"):
+        return "notebook" # Jupyter, Colab
     return "terminal" if sys.stdout.isatty() else None
 
 # %% ../../nbs/core/03_runtime.ipynb #81df8c29
@@ -81,7 +84,7 @@ def with_bar(
 # %% ../../nbs/core/03_runtime.ipynb #9b64851f
 def _data_folders()->list[Path]:
     lib = Path(scgan_nb.__file__).resolve().parent
-    return [lib/"data", lib.parent/"data"]                                 # installed wheel, repository checkout
+    return [lib/"data", lib.parent/"data"] # installed wheel, repository checkout
 
 def packaged(
     name:str, # such as "scgan-faces-64"
@@ -105,5 +108,6 @@ def weight_file(
         at.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(at), progress=False)
     if not at.is_file():
-        raise FileNotFoundError(f"the weights {at} are not on this machine: fetch {url} and put it there (or give its path, or ask for download=True). {instead}".rstrip())
+        raise FileNotFoundError(f"the weights {at} are not on this machine: fetch {url} and put it there (or give its "
+                                f"path, or ask for download=True). {instead}".rstrip())
     return at

@@ -34,7 +34,9 @@ def colorize(
     known = mask[mask != IGNORE]
     top = int(known.max()) + 1 if known.numel() else 1
     colors = palette(top) if colors is None else colors
-    if top > len(colors): raise ValueError(f"the mask holds class id {top-1}, but the palette has {len(colors)} colours: give a palette with one colour per class")
+    if top > len(colors):
+        raise ValueError(f"the mask holds class id {top-1}, but the palette has {len(colors)} colours: give a palette "
+                         f"with one colour per class")
     table = torch.cat([colors.to(mask.device), colors.new_zeros(1, 3).to(mask.device)])
     return to_pm1(table[mask.masked_fill(mask == IGNORE, len(colors)).long()].movedim(-1, -3))
 
@@ -44,7 +46,8 @@ def to_pil(
     zoom:int=1, # each pixel becomes a square of this side
 )->Image.Image:
     "A tensor as a PIL image."
-    if x.ndim != 3 or x.shape[0] not in (1, 3): raise ValueError(f"a picture has shape (3, H, W) or (1, H, W), not {tuple(x.shape)}: for several use grid")
+    if x.ndim != 3 or x.shape[0] not in (1, 3):
+        raise ValueError(f"a picture has shape (3, H, W) or (1, H, W), not {tuple(x.shape)}: for several use grid")
     x = (x if x.dtype == torch.uint8 else to_uint8(x.detach().float())).cpu().expand(3, -1, -1)
     image = Image.fromarray(x.permute(1, 2, 0).contiguous().numpy())
     return image.resize((image.width*zoom, image.height*zoom), Image.NEAREST) if zoom > 1 else image
@@ -108,7 +111,8 @@ def grid(
     ncol = ncol or (len(cols) if cols else min(len(cells), 8))
     nrow = -(-len(cells)//ncol)
     for what, names, n in (("rows", rows, nrow), ("cols", cols, ncol)):
-        if names and len(names) != n: raise ValueError(f"grid has {n} {what}, but {len(names)} captions for them: give one for each")
+        if names and len(names) != n:
+            raise ValueError(f"grid has {n} {what}, but {len(names)} captions for them: give one for each")
     w, h = (max(c.size[i] for c in cells if c is not None) for i in (0, 1))
     font = _font(max(11, min(16, w//7)))
     line = font.size + 4
@@ -119,9 +123,11 @@ def grid(
     draw = ImageDraw.Draw(sheet)
     if title: draw.text((left, 2), title, fill=ink, font=font)
     for j, text in enumerate(cols or []):
-        draw.multiline_text((left + j*(w + gap) + w/2, top - 4), text, fill=ink, font=font, anchor="md", align="center", spacing=2)
+        draw.multiline_text((left + j*(w + gap) + w/2, top - 4), text, fill=ink, font=font, anchor="md", align="center",
+                            spacing=2)
     for i, text in enumerate(rows or []):
-        draw.multiline_text((left - 8, top + i*(h + gap) + h/2), text, fill=ink, font=font, anchor="rm", align="right", spacing=2)
+        draw.multiline_text((left - 8, top + i*(h + gap) + h/2), text, fill=ink, font=font, anchor="rm", align="right",
+                            spacing=2)
     for k, cell in enumerate(cells):
         if cell is not None: sheet.paste(cell, (left + k % ncol*(w + gap), top + k//ncol*(h + gap)))
     return Picture(sheet)
@@ -168,7 +174,8 @@ class Mask(Picture):
         side:int=256, # small masks are enlarged to about this many pixels
     ):
         self.mask, self.classes = mask, classes
-        self.colors = palette(len(classes) if classes else int(mask[mask != IGNORE].max()) + 1) if colors is None else colors
+        self.colors = (palette(len(classes) if classes else int(mask[mask != IGNORE].max()) + 1) if colors is None
+                       else colors)
         image = _cell(colorize(mask, self.colors), side)
         super().__init__(self._with_legend(image) if classes else image)
 
@@ -179,7 +186,8 @@ class Mask(Picture):
         sheet = Image.new("RGB", (image.width + 40 + max(_text_width(n, font) for n in names), height), "white")
         sheet.paste(image, (0, 0)); draw = ImageDraw.Draw(sheet)
         for k, (i, name) in enumerate(zip(present, names)):
-            draw.rectangle((image.width + 10, 18*k + 4, image.width + 23, 18*k + 16), fill=tuple(self.colors[i].tolist()), outline="#888888")
+            draw.rectangle((image.width + 10, 18*k + 4, image.width + 23, 18*k + 16),
+                           fill=tuple(self.colors[i].tolist()), outline="#888888")
             draw.text((image.width + 30, 18*k + 2), name, fill="#333333", font=font)
         return sheet
 

@@ -54,13 +54,13 @@ def training_only(
 # %% ../../nbs/core/05_system.ipynb #ffb1d0cb
 class System(nn.Module):
     "The networks of a paper and its table of updates; the base of all five."
-    name:str = ""                        # as in the command line and in checkpoints
-    Hyper:type|None = None               # dataclass of the hyper-parameters, if `__init__` takes **hyper
-    configs:dict[str, type] = {}         # published configurations by name: subclasses of `Hyper`
-    suits:dict[str, str] = {}            # name of a label set -> the configuration published for such data
-    updates:list[Update] = []            # in the order in which they run within a step
-    ema:tuple[str, ...] = ("generator",) # networks whose averaged weights make the pictures
-    world:str = "faces"                  # the drawn data that it is shown with
+    name:str="" # as in the command line and in checkpoints
+    Hyper:type|None=None # dataclass of the hyper-parameters, if `__init__` takes **hyper
+    configs:dict[str, type]={} # published configurations by name: subclasses of `Hyper`
+    suits:dict[str, str]={} # name of a label set -> the configuration published for such data
+    updates:list[Update]=[] # in the order in which they run within a step
+    ema:tuple[str, ...]=("generator",) # networks whose averaged weights make the pictures
+    world:str="faces" # the drawn data that it is shown with
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -77,7 +77,9 @@ class System(nn.Module):
     @classmethod
     def published(cls, name:str, **changes)->System:
         "The system with a published set of hyper-parameters, some of them changed."
-        if name not in cls.configs: raise KeyError(f"{cls.name} has no published configuration {name!r}: choose {' or '.join(cls.configs) or 'the defaults'}")
+        if name not in cls.configs:
+            raise KeyError(f"{cls.name} has no published configuration {name!r}: choose "
+                           f"{' or '.join(cls.configs) or 'the defaults'}")
         return cls(**asdict(cls.configs[name]()) | changes)
 
     @classmethod
@@ -136,7 +138,7 @@ class System(nn.Module):
         return "\n".join(rows + [f"  {u}" for u in self.updates])
 
 # %% ../../nbs/core/05_system.ipynb #6190ec3f
-registry:dict[str, type[System]] = {}   # filled by `register`
+registry:dict[str, type[System]] = {} # filled by `register`
 
 def register(
     cls:type[System], # a system with a `name`
@@ -162,8 +164,9 @@ def save_system(
             from safetensors.torch import load_file, save_file
             file = folder/name/"model.safetensors"
             save_file({k: v.half() if v.is_floating_point() else v for k, v in load_file(file).items()}, file)
-        (folder/name/"README.md").unlink(missing_ok=True)                 # the hub's empty model card
-    (folder/"config.json").write_text(json.dumps(dict(system=system.name, hyper=system.hyper, **notes), indent=1) + "\n")
+        (folder/name/"README.md").unlink(missing_ok=True) # the hub's empty model card
+    (folder/"config.json").write_text(json.dumps(dict(system=system.name, hyper=system.hyper, **notes), indent=1)
+                                      + "\n")
     return folder
 
 # %% ../../nbs/core/05_system.ipynb #1c2e88cc
@@ -172,7 +175,9 @@ def read_config(
 )->dict:
     "The `config.json` of a saved system."
     file = Path(folder)/"config.json"
-    if not file.is_file(): raise FileNotFoundError(f"{folder} holds no config.json: name a folder written by save_system or save_pretrained")
+    if not file.is_file():
+        raise FileNotFoundError(f"{folder} holds no config.json: name a folder written by save_system or "
+                                f"save_pretrained")
     return json.loads(file.read_text())
 
 def find_pretrained(
@@ -185,7 +190,8 @@ def find_pretrained(
     if len(path.parts) == 2 and path.parts[0] not in ("/", ".", ".."):
         from huggingface_hub import snapshot_download
         return Path(snapshot_download(str(name)))
-    raise FileNotFoundError(f"there is no folder {str(name)!r}: give a folder written by save_pretrained, a packaged name or a hub id")
+    raise FileNotFoundError(f"there is no folder {str(name)!r}: give a folder written by save_pretrained, a packaged "
+                            f"name or a hub id")
 
 # %% ../../nbs/core/05_system.ipynb #a818d5f4
 def load_system(
@@ -197,12 +203,17 @@ def load_system(
     from safetensors.torch import load_file
     folder = find_pretrained(name); config = read_config(folder)
     cls = cls or registry.get(config["system"])
-    if cls is None: raise KeyError(f"{folder} holds a system called {config['system']!r}, known are {', '.join(registry)}: import the module that defines it")
-    if cls.name != config["system"]: raise ValueError(f"{folder} holds a {config['system']!r}, not a {cls.name!r}: use {config['system']}'s class or load_system")
+    if cls is None:
+        raise KeyError(f"{folder} holds a system called {config['system']!r}, known are {', '.join(registry)}: import "
+                       f"the module that defines it")
+    if cls.name != config["system"]:
+        raise ValueError(f"{folder} holds a {config['system']!r}, not a {cls.name!r}: use {config['system']}'s class "
+                         f"or load_system")
     system = cls(**config["hyper"])
     held = [n for n in system.networks if (folder/n/"model.safetensors").is_file()]
     for n in held:
-        state = {k: v.float() if v.dtype == torch.float16 else v for k, v in load_file(folder/n/"model.safetensors").items()}
+        state = {k: v.float() if v.dtype == torch.float16 else v
+                 for k, v in load_file(folder/n/"model.safetensors").items()}
         system.networks[n].load_state_dict(state)
     object.__setattr__(system, "fresh", tuple(n for n in system.networks if n not in held))
     return system.to(device).eval()

@@ -25,45 +25,47 @@ from .labels import LANDMARK68_SWAPS, POSE18_SWAPS, LabelSet, apply_table, find_
 # %% ../../nbs/datasets/01_base.ipynb #6f7c6055
 @dataclass(frozen=True)
 class Fault:
-    "One thing that is wrong with a data set"
-    file: str                # which file, or file and line
-    problem: str             # what is wrong with it
-    fix: str                 # what to do about it
+    "One thing that is wrong with a data set."
+    file:str # which file, or file and line
+    problem:str # what is wrong with it
+    fix:str # what to do about it
 
     def __str__(self): return f"{self.file}: {self.problem}. Fix: {self.fix}"
 
 # %% ../../nbs/datasets/01_base.ipynb #47282557
 class DataError(ValueError):
-    "A data set cannot be used; lists the first 20 faults and counts them all"
+    "A data set cannot be used; lists the first 20 faults and counts them all."
     def __init__(self,
-        faults: Iterable[Fault] | str,      # what was found; a text as it is (so do worker processes hand errors on)
-        name: str = "data set",             # whose faults
+        faults:Iterable[Fault]|str, # what was found; a text as it is (so do worker processes hand errors on)
+        name:str="data set", # whose faults
     ):
         if isinstance(faults, str): self.faults = []; super().__init__(faults); return
         self.faults = list(faults)
         n, shown = len(self.faults), self.faults[:20]
-        more = [f"... and {n - len(shown)} more, in all:"] * (n > len(shown))
-        more += [f"  {k} x {problem}" for problem, k in Counter(f.problem for f in self.faults).most_common(10)] * (n > len(shown))
+        more = [f"... and {n - len(shown)} more, in all:"]*(n > len(shown))
+        more += ([f"  {k} x {problem}" for problem, k in Counter(f.problem
+                                                                 for f in self.faults).most_common(10)]*(
+                n > len(shown)))
         super().__init__("\n".join([f"{name}: {n} fault{'s' * (n != 1)}", *map(str, shown), *more]))
 
     def __reduce__(self): return _data_error, (self.faults, str(self))
 
 # %% ../../nbs/datasets/01_base.ipynb #48d5251a
 def _data_error(faults, text):
-    "Rebuild a `DataError` that crossed from a worker process"
+    "Rebuild a `DataError` that crossed from a worker process."
     error = DataError(faults)
     error.args = (text,)
     return error
 
 # %% ../../nbs/datasets/01_base.ipynb #49f57e80
 class ImageDataset(Dataset):
-    "Numbered samples; `ds[i]` is a `Batch` without batch axis, `ds.batch(indices)` one with it"
-    exclusive = False           # True: exactly one of the attributes holds (one-hot)
+    "Numbered samples; `ds[i]` is a `Batch` without batch axis, `ds.batch(indices)` one with it."
+    exclusive = False # True: exactly one of the attributes holds (one-hot)
 
     def __init__(self,
-        labels: str | LabelSet | None = None,   # classes of the masks; None: there are no masks
-        attr_names: Iterable[str] = (),         # names of the entries of `attrs`
-        size: int | tuple[int, int] = 64,       # side in pixels, or (height, width)
+        labels:str|LabelSet|None=None, # classes of the masks; None: there are no masks
+        attr_names:Iterable[str]=(), # names of the entries of `attrs`
+        size:int|tuple[int, int]=64, # side in pixels, or (height, width)
     ):
         self.labels = None if labels is None else find_labels(labels)
         self.attr_names, self.size = list(attr_names), size
@@ -71,33 +73,37 @@ class ImageDataset(Dataset):
         if min(self.height, self.width) < 1: raise ValueError(f"size={size!r}: a picture needs at least one pixel")
 
     @property
-    def classes(self) -> list[str]: return list(self.labels.classes) if self.labels else []
+    def classes(self)->list[str]: return list(self.labels.classes) if self.labels else []
     @property
-    def palette(self) -> Tensor: return self.labels.palette if self.labels else torch.zeros(0, 3, dtype=torch.uint8)
+    def palette(self)->Tensor: return self.labels.palette if self.labels else torch.zeros(0, 3, dtype=torch.uint8)
     @property
-    def swaps(self) -> tuple: return self.labels.swaps if self.labels else ()
+    def swaps(self)->tuple: return self.labels.swaps if self.labels else ()
 
-    def __len__(self) -> int: raise NotImplementedError(f"{type(self).__name__} must say how many samples it has: define __len__")
-    def __getitem__(self, i: int) -> Batch: raise NotImplementedError(f"{type(self).__name__} must make sample i: define __getitem__")
+    def __len__(self)->int:
+        raise NotImplementedError(f"{type(self).__name__} must say how many samples it has: define __len__")
+    def __getitem__(self, i:int)->Batch:
+        raise NotImplementedError(f"{type(self).__name__} must make sample i: define __getitem__")
 
     def batch(self,
-        indices: Iterable[int],                 # numbers of the samples
-    ) -> Batch:                                 # (B, ...) each
-        "Several samples at once"
+        indices:Iterable[int], # numbers of the samples
+    )->Batch: # (B, ...) each
+        "Several samples at once."
         return stack([self[int(i)] for i in indices])
 
     def __repr__(self):
         parts = [f"{len(self):,} samples", f"{self.height} x {self.width} px"]
         if self.labels: parts.append(f"{len(self.classes)} classes ({self.labels.name})")
-        if self.attr_names: parts.append(f"{len(self.attr_names)} attributes ({', '.join(self.attr_names[:8])}{', ...' * (len(self.attr_names) > 8)})")
+        if self.attr_names:
+            parts.append(f"{len(self.attr_names)} attributes "
+                         f"({', '.join(self.attr_names[:8])}{', ...' * (len(self.attr_names) > 8)})")
         return f"{type(self).__name__}: " + ", ".join(parts)
 
 # %% ../../nbs/datasets/01_base.ipynb #308af7d5
 @patch
-def check(self: ImageDataset,
-    progress: bool = True,            # show a bar, where it takes long enough
-) -> ImageDataset:                    # itself
-    "Raise a `DataError` if the samples break the conventions of a batch"
+def check(self:ImageDataset,
+    progress:bool=True, # show a bar, where it takes long enough
+)->ImageDataset: # itself
+    "Raise a `DataError` if the samples break the conventions of a batch."
     name = type(self).__name__
     if not len(self): raise DataError([Fault(name, "there are no samples", "ask for at least one")], name)
     try: check_batch(self.batch([0]), len(self.classes) or None, len(self.attr_names) if self.attr_names else None)
@@ -107,23 +113,24 @@ def check(self: ImageDataset,
 
 # %% ../../nbs/datasets/01_base.ipynb #dcc827e8
 @patch
-def show(self: ImageDataset,
-    indices: int | Iterable[int] = range(6),    # which samples
-    side: int = 96,                             # small pictures are enlarged to about this many pixels
-):                                              # a picture that shows itself
-    "Pictures above, masks below, with the attributes that are present as captions"
+def show(self:ImageDataset,
+    indices:int|Iterable[int]=range(6), # which samples
+    side:int=96, # small pictures are enlarged to about this many pixels
+): # a picture that shows itself
+    "Pictures above, masks below, with the attributes that are present as captions."
     from scgan_nb.core.show import colorize, grid
     indices = [indices] if isinstance(indices, int) else [i for i in indices if i < len(self)]
     b = self.batch(indices)
     keys = [k for k in ("source_image", "image", "target_image", "mask") if k in b]
     cells = [x for k in keys for x in (colorize(b[k], self.palette) if k == "mask" else b[k])]
-    present = [" ".join(n for n, v in zip(self.attr_names, row) if v > 0.5) for row in b.get("attrs", torch.zeros(len(indices), 0))]
+    present = [" ".join(n for n, v in zip(self.attr_names, row) if v > 0.5)
+               for row in b.get("attrs", torch.zeros(len(indices), 0))]
     return grid(cells, len(indices), cols=[f"{i} {names}".strip() for i, names in zip(indices, present)], side=side)
 
 # %% ../../nbs/datasets/01_base.ipynb #7929240d
 @patch
-def _repr_html_(self: ImageDataset) -> str:
-    "The summary, the first samples and the legend"
+def _repr_html_(self:ImageDataset)->str:
+    "The summary, the first samples and the legend."
     from base64 import b64encode
     try: picture = f"<br><img src='data:image/png;base64,{b64encode(self.show().encoded()).decode()}'>"
     except (OSError, ValueError) as e: picture = f"<br>cannot show the first samples: {escape(str(e))}"
@@ -131,9 +138,9 @@ def _repr_html_(self: ImageDataset) -> str:
 
 # %% ../../nbs/datasets/01_base.ipynb #e131979d
 @patch
-def fingerprint(self: ImageDataset,
-) -> str:                                           # 16 hexadecimal digits
-    "Of samples that are made in code: changes with their settings, and with the code that makes them"
+def fingerprint(self:ImageDataset,
+)->str: # 16 hexadecimal digits
+    "Of samples that are made in code: changes with their settings, and with the code that makes them."
     plain = {k: v for k, v in sorted(vars(self).items()) if isinstance(v, (int, float, str, list, tuple))}
     h = hashlib.sha256(repr((type(self).__name__, self.labels, plain)).encode())
     for file in sorted((Path(scgan_nb.__file__).parent/"datasets").glob("*.py")): h.update(file.read_bytes())
@@ -141,15 +148,17 @@ def fingerprint(self: ImageDataset,
 
 # %% ../../nbs/datasets/01_base.ipynb #304bb4ec
 def split_names(
-    names: Iterable[str],               # of the samples, each once
-    parts: dict[str, float],            # shares of the parts; they are scaled to sum to 1
-    seed: int = 0,                      # another seed, another split
-) -> dict[str, list[int]]:              # numbers of the samples of each part, ascending
-    "Disjoint parts that together hold every sample, drawn from the names"
+    names:Iterable[str], # of the samples, each once
+    parts:dict[str, float], # shares of the parts; they are scaled to sum to 1
+    seed:int=0, # another seed, another split
+)->dict[str, list[int]]: # numbers of the samples of each part, ascending
+    "Disjoint parts that together hold every sample, drawn from the names."
     names = list(names)
-    if len(set(names)) < len(names): raise ValueError(f"the name {Counter(names).most_common(1)[0][0]!r} occurs twice: a split needs distinct names")
-    if min(parts.values()) < 0 or sum(parts.values()) <= 0: raise ValueError(f"shares {parts}: give each part a share >= 0, one of them > 0")
+    if len(set(names)) < len(names):
+        raise ValueError(f"the name {Counter(names).most_common(1)[0][0]!r} occurs twice: a split needs distinct names")
+    if min(parts.values()) < 0 or sum(parts.values()) <= 0:
+        raise ValueError(f"shares {parts}: give each part a share >= 0, one of them > 0")
     rank = sorted(range(len(names)), key=lambda i: hashlib.sha256(f"{seed}/{names[i]}".encode()).digest())
     ends, total = [0], 0.0
-    for share in parts.values(): total += share; ends.append(round(len(names) * total / sum(parts.values())))
+    for share in parts.values(): total += share; ends.append(round(len(names)*total/sum(parts.values())))
     return {part: sorted(rank[a:b]) for part, a, b in zip(parts, ends, ends[1:])}

@@ -25,17 +25,17 @@ from .labels import (
 
 # %% ../../nbs/datasets/10_celeba.ipynb #c07a7e3f
 def in_polygon(
-    points: Tensor,                 # (..., K, 2) corners as (y, x) in pixels, pixel centres at whole numbers
-    height: int,
-    width: int,
-) -> Tensor:                        # (..., H, W) bool
-    "Pixels whose centre lies inside a polygon (even-odd rule)"
+    points:Tensor, # (..., K, 2) corners as (y, x) in pixels, pixel centres at whole numbers
+    height:int,
+    width:int,
+)->Tensor: # (..., H, W) bool
+    "Pixels whose centre lies inside a polygon (even-odd rule)."
     y, x = torch.arange(height).to(points)[:, None], torch.arange(width).to(points)
     inside = torch.zeros(*points.shape[:-2], height, width, dtype=torch.bool, device=points.device)
-    for a, b in zip(points.unbind(-2), points.roll(-1, -2).unbind(-2)):          # the edges
+    for a, b in zip(points.unbind(-2), points.roll(-1, -2).unbind(-2)): # the edges
         (ya, xa), (yb, xb) = ([c[..., None, None] for c in p.unbind(-1)] for p in (a, b))
-        spans = (ya > y) != (yb > y)                                             # (..., H, 1): the edge meets this row ...
-        meet = xa + (y - ya) * (xb - xa) / torch.where(spans, yb - ya, 1)        # ... at this x
+        spans = (ya > y) != (yb > y) # (..., H, 1): the edge meets this row ...
+        meet = xa + (y - ya)*(xb - xa)/torch.where(spans, yb - ya, 1) # ... at this x
         inside ^= spans & (x < meet)
     return inside
 
@@ -45,12 +45,14 @@ _REGIONS = (("face", (*range(17), *range(26, 16, -1))), ("left_eye", range(42, 4
 
 # %% ../../nbs/datasets/10_celeba.ipynb #28376ee4
 def mask_from_landmarks(
-    landmarks: Tensor,              # (68, 2) or (B, 68, 2) as (y, x) in pixels
-    height: int,                    # of the mask
-    width: int,                     # of the mask
-) -> Tensor:                        # (H, W) or (B, H, W) int64, ids of `LANDMARK7`
-    "SCGAN's label map, drawn from facial landmarks; later regions cover earlier ones"
-    if landmarks.shape[-2:] != (68, 2): raise ValueError(f"landmarks of shape {tuple(landmarks.shape)}: 68 points as (y, x) are needed, (68, 2) or (B, 68, 2)")
+    landmarks:Tensor, # (68, 2) or (B, 68, 2) as (y, x) in pixels
+    height:int, # of the mask
+    width:int, # of the mask
+)->Tensor: # (H, W) or (B, H, W) int64, ids of `LANDMARK7`
+    "SCGAN's label map, drawn from facial landmarks; later regions cover earlier ones."
+    if landmarks.shape[-2:] != (68, 2):
+        raise ValueError(f"landmarks of shape {tuple(landmarks.shape)}: 68 points as (y, x) are needed, (68, 2) or (B, "
+                         f"68, 2)")
     points = landmarks.float()
     mask = torch.zeros(*points.shape[:-2], height, width, dtype=torch.int64, device=points.device)
     for name, region in _REGIONS: mask[in_polygon(points[..., list(region), :], height, width)] = LANDMARK7.id(name)
@@ -58,85 +60,99 @@ def mask_from_landmarks(
 
 # %% ../../nbs/datasets/10_celeba.ipynb #be36a5a8
 def template_landmarks(
-    height: int,                    # of the picture
-    width: int,                     # of the picture
-    turn: float = 0.0,              # -1 towards the picture's left, 1 towards its right
-    smile: float = 0.0,             # corners of the mouth: -1 down, 1 up
-    open: float = 0.0,              # mouth: 0 shut, 1 wide open
-) -> Tensor:                        # (68, 2) as (y, x) in pixels
-    "Landmarks of a schematic face that fills most of the picture"
-    line = lambda n, x0, x1, f: [(f(t), x0 + (x1 - x0) * t) for t in torch.linspace(0, 1, n).tolist()]
-    ring = lambda cy, cx, ry, rx, n, squash=1.0: [(cy - ry * math.sin(math.pi - 2 * math.pi * k / n) * squash, cx + rx * math.cos(math.pi - 2 * math.pi * k / n)) for k in range(n)]
-    jaw = [(-.15 + .95 * math.sin(math.pi * k / 16)**.8, -.62 * math.cos(math.pi * k / 16)) for k in range(17)]
-    brows = line(5, -.50, -.14, lambda t: -.33 - .07 * math.sin(math.pi * t)) + line(5, .14, .50, lambda t: -.33 - .07 * math.sin(math.pi * t))
-    nose = line(4, 0, 0, lambda t: -.18 + .30 * t) + line(5, -.13, .13, lambda t: .19 + .04 * math.sin(math.pi * t))
+    height:int, # of the picture
+    width:int, # of the picture
+    turn:float=0.0, # -1 towards the picture's left, 1 towards its right
+    smile:float=0.0, # corners of the mouth: -1 down, 1 up
+    open:float=0.0, # mouth: 0 shut, 1 wide open
+)->Tensor: # (68, 2) as (y, x) in pixels
+    "Landmarks of a schematic face that fills most of the picture."
+    line = lambda n, x0, x1, f: [(f(t), x0 + (x1 - x0)*t) for t in torch.linspace(0, 1, n).tolist()]
+    ring = lambda cy, cx, ry, rx, n, squash=1.0: [(cy - ry*math.sin(math.pi - 2*math.pi*k/n)*squash,
+                                                   cx + rx*math.cos(math.pi - 2*math.pi*k/n)) for k in range(n)]
+    jaw = [(-.15 + .95*math.sin(math.pi*k/16)**.8, -.62*math.cos(math.pi*k/16)) for k in range(17)]
+    brows = (line(5, -.50, -.14, lambda t: -.33 - .07*math.sin(math.pi*t))
+             + line(5, .14, .50, lambda t: -.33 - .07*math.sin(math.pi*t)))
+    nose = line(4, 0, 0, lambda t: -.18 + .30*t) + line(5, -.13, .13, lambda t: .19 + .04*math.sin(math.pi*t))
     eyes = ring(-.17, -.30, .065, .12, 6) + ring(-.17, .30, .065, .12, 6)
-    lips = ring(.45, 0, .10 + .08 * open, .26, 12) + ring(.45, 0, .01 + .10 * open, .19, 8)
+    lips = ring(.45, 0, .10 + .08*open, .26, 12) + ring(.45, 0, .01 + .10*open, .19, 8)
     p = torch.tensor(jaw + brows + nose + eyes + lips)
     mouth = torch.arange(68) >= 48
-    p[mouth, 0] -= smile * .12 * ((p[mouth, 1] / .26)**2 - .4)
-    depth = (1 - (p / torch.tensor([1.1, .7]))**2).clamp(min=0).prod(-1).sqrt()                # the middle of a face stands out
-    p[:, 1] = p[:, 1] * (1 - .12 * abs(turn)) + .25 * turn * (depth - .35)
-    return (p * .52 + torch.tensor([.55, .5])) * torch.tensor([height - 1, width - 1])
+    p[mouth, 0] -= smile*.12*((p[mouth, 1]/.26)**2 - .4)
+    depth = (1 - (p/torch.tensor([1.1, .7]))**2).clamp(min=0).prod(-1).sqrt() # the middle of a face stands out
+    p[:, 1] = p[:, 1]*(1 - .12*abs(turn)) + .25*turn*(depth - .35)
+    return (p*.52 + torch.tensor([.55, .5]))*torch.tensor([height - 1, width - 1])
 
 # %% ../../nbs/datasets/10_celeba.ipynb #467b9552
 def read_landmarks(
-    path: str | Path,               # .pts, .txt or .npy with 68 points "x y"
-) -> Tensor:                        # (68, 2) float as (y, x)
-    "Facial landmarks from a file"
+    path:str|Path, # .pts, .txt or .npy with 68 points "x y"
+)->Tensor: # (68, 2) float as (y, x)
+    "Facial landmarks from a file."
     path = Path(path)
-    if not path.exists(): raise DataError([Fault(str(path), "no such file", "detect the landmarks of this picture, or take it off the list")], "reading")
+    if not path.exists():
+        raise DataError([Fault(str(path), "no such file", "detect the landmarks of this picture, or take it off the "
+                               "list")], "reading")
     try:
         if path.suffix == ".npy": points = np.load(path, allow_pickle=False).astype(np.float32)
-        else: points = np.array([line.split() for line in path.read_text().split("{")[-1].split("}")[0].splitlines() if line.strip()], dtype=np.float32)
-    except ValueError as e: raise DataError([Fault(str(path), f"not a list of points ({e})", "write 68 lines 'x y'")], "reading") from None
-    if points.shape != (68, 2): raise DataError([Fault(str(path), f"an array of shape {points.shape}", "give 68 points 'x y'")], "reading")
+        else:
+            points = np.array([line.split() for line in path.read_text().split("{")[-1].split("}")[0].splitlines()
+                               if line.strip()], dtype=np.float32)
+    except ValueError as e:
+        raise DataError([Fault(str(path), f"not a list of points ({e})", "write 68 lines 'x y'")], "reading") from None
+    if points.shape != (68, 2):
+        raise DataError([Fault(str(path), f"an array of shape {points.shape}", "give 68 points 'x y'")], "reading")
     return torch.from_numpy(points[:, ::-1].copy())
 
 # %% ../../nbs/datasets/10_celeba.ipynb #990ccbeb
-CELEBA5 = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")       # what SCGAN was trained on
+CELEBA5 = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young") # what SCGAN was trained on
 
 # %% ../../nbs/datasets/10_celeba.ipynb #4724e9e1
 def read_attributes(
-    path: str | Path,                                # list_attr_celeba.txt, CelebAMask-HQ-attribute-anno.txt, ...
-    wanted: Iterable[str] | str = CELEBA5,           # names, or "all"
-) -> tuple[list[str], list[str], Tensor]:            # attribute names; file names; (N, A) float of 0 and 1
-    "Attributes of all pictures in the file"
+    path:str|Path, # list_attr_celeba.txt, CelebAMask-HQ-attribute-anno.txt, ...
+    wanted:Iterable[str]|str=CELEBA5, # names, or "all"
+)->tuple[list[str], list[str], Tensor]: # attribute names; file names; (N, A) float of 0 and 1
+    "Attributes of all pictures in the file."
     lines = Path(path).read_text().splitlines()
-    if len(lines) < 3: raise DataError([Fault(str(path), f"{len(lines)} lines", "write the count, the attribute names, then a line per picture")], "attributes")
+    if len(lines) < 3:
+        raise DataError([Fault(str(path), f"{len(lines)} lines", "write the count, the attribute names, then a line "
+                               "per picture")], "attributes")
     header = lines[1].split()
     columns = choose_attributes(path, header, wanted)
     files, rows, faults = {}, [], []
     for k, line in enumerate(lines[2:], 3):
         if not (fields := line.split()): continue
         problem = _line_problem(fields, len(header), files)
-        if problem: faults.append(Fault(f"{path}, line {k}", problem, "correct the line, or download the file again")); continue
+        if problem:
+            faults.append(Fault(f"{path}, line {k}", problem, "correct the line, or download the file again")); continue
         files[fields[0]] = k
         rows.append([fields[1 + j] == "1" for j in columns])
     if lines[0].strip().isdecimal() and int(lines[0]) != len(files) + len(faults):
-        faults.append(Fault(f"{path}, line 1", f"{lines[0].strip()} pictures announced, {len(files) + len(faults)} listed", "the file is cut short, or line 1 needs the new count"))
+        faults.append(Fault(f"{path}, line 1", f"{lines[0].strip()} pictures announced, {len(files) + len(faults)} "
+                            f"listed", "the file is cut short, or line 1 needs the new count"))
     if faults: raise DataError(faults, "attributes")
-    return [header[j] for j in columns], list(files), torch.tensor(rows, dtype=torch.float32).view(len(files), len(columns))
+    return ([header[j] for j in columns], list(files),
+            torch.tensor(rows, dtype=torch.float32).view(len(files), len(columns)))
 
 # %% ../../nbs/datasets/10_celeba.ipynb #a758d81c
 def _line_problem(fields, n, seen):
-    "What is wrong with a line of an attribute file, if anything"
+    "What is wrong with a line of an attribute file, if anything."
     if len(fields) != n + 1: return f"{len(fields) - 1} values for {n} attributes"
     if fields[0] in seen: return f"{fields[0]} is there already (line {seen[fields[0]]})"
     if odd := [v for v in fields[1:] if v not in ("1", "-1", "0")]: return f"{odd[0]!r} instead of 1 or -1"
 
 # %% ../../nbs/datasets/10_celeba.ipynb #abdc81a8
 def _first(root, *names):
-    "The first of several files or folders that exists"
+    "The first of several files or folders that exists."
     return next((root/n for n in names if (root/n).exists()), None)
 
 # %% ../../nbs/datasets/10_celeba.ipynb #19316183
 def read_table(
-    path: str | Path,               # "name number" per line
-) -> dict[str, int]:
-    "A number per file name: CelebA's partition and identity files"
+    path:str|Path, # "name number" per line
+)->dict[str, int]:
+    "A number per file name: CelebA's partition and identity files."
     rows = [(k, line.split()) for k, line in enumerate(Path(path).read_text().splitlines(), 1) if line.strip()]
-    faults = [Fault(f"{path}, line {k}", f"{' '.join(f)!r} instead of 'name number'", "download the file again") for k, f in rows if len(f) != 2 or not f[1].isdecimal()]
+    faults = [Fault(f"{path}, line {k}", f"{' '.join(f)!r} instead of 'name number'", "download the file again")
+              for k, f in rows if len(f) != 2 or not f[1].isdecimal()]
     if faults: raise DataError(faults, "table")
     return {name: int(number) for _, (name, number) in rows}
 
@@ -144,34 +160,36 @@ def read_table(
 PARTITION = {"train": 0, "valid": 1, "test": 2}
 
 def choose_split(
-    split: str,                              # "train", "valid", "test" or "all"
-    names: list[str],                        # file names of all samples
-    partition: dict[str, int] | None,        # CelebA's own; None: drawn from the names
-    shares: dict[str, float],                # of the drawn parts
-    seed: int = 0,                           # of the draw
-) -> list[int]:                              # numbers of the samples
-    "Samples of one part"
+    split:str, # "train", "valid", "test" or "all"
+    names:list[str], # file names of all samples
+    partition:dict[str, int]|None, # CelebA's own; None: drawn from the names
+    shares:dict[str, float], # of the drawn parts
+    seed:int=0, # of the draw
+)->list[int]: # numbers of the samples
+    "Samples of one part."
     if split == "all": return list(range(len(names)))
     known = PARTITION if partition else shares
     if split not in known: raise ValueError(f"split={split!r}: choose one of {', '.join(known)} or all")
     if partition is None: return split_names(names, shares, seed)[split]
-    if missing := [n for n in names if n not in partition]: raise DataError([Fault(n, "not in the partition file", "add it there, or remove that file to have a drawn split") for n in missing], "split")
+    if missing := [n for n in names if n not in partition]:
+        raise DataError([Fault(n, "not in the partition file",
+                               "add it there, or remove that file to have a drawn split") for n in missing], "split")
     return [i for i, n in enumerate(names) if partition[n] == PARTITION[split]]
 
 # %% ../../nbs/datasets/10_celeba.ipynb #6b085a7b
 class CelebA(FileDataset):
-    "CelebA with attributes and, where there is a source of them, label maps"
+    "CelebA with attributes and, where there is a source of them, label maps."
     def __init__(self,
-        root: str | Path,                              # SCGAN's folder, or the original's
-        size: int | tuple[int, int] = 128,             # of the samples
-        split: str = "train",                          # "train", "valid" (with CelebA's partition file), "test", "all"
-        attrs: Iterable[str] | str = CELEBA5,          # names, or "all"; kept in file order
-        masks: str | Path | None = None,               # folder of label PNGs; None: `segmentation` if it is there
-        landmarks: str | Path | None = None,           # folder of landmark files to draw the masks from
-        labels: str | LabelSet | None = None,          # classes of the masks; None: labels.txt beside the data, else LANDMARK7
-        seed: int = 0,                                 # of the split, where there is no partition file
-        crop: int | None = 178,                        # central cut before resizing, pixels
-        **kw,                                          # `threads`, `resample` of `FileDataset`
+        root:str|Path, # SCGAN's folder, or the original's
+        size:int|tuple[int, int]=128, # of the samples
+        split:str="train", # "train", "valid" (with CelebA's partition file), "test", "all"
+        attrs:Iterable[str]|str=CELEBA5, # names, or "all"; kept in file order
+        masks:str|Path|None=None, # folder of label PNGs; None: `segmentation` if it is there
+        landmarks:str|Path|None=None, # folder of landmark files to draw the masks from
+        labels:str|LabelSet|None=None, # classes of the masks; None: labels.txt beside the data, else LANDMARK7
+        seed:int=0, # of the split, where there is no partition file
+        crop:int|None=178, # central cut before resizing, pixels
+        **kw, # `threads`, `resample` of `FileDataset`
     ):
         root, images, listing = _find_celeba(Path(root))
         names, files, values = read_attributes(listing, attrs)
@@ -180,83 +198,98 @@ class CelebA(FileDataset):
         masks = masks or (None if landmarks else _first(root, "segmentation"))
         self.landmarks = landmarks and stems(list_files(landmarks, (".pts", ".npy", ".txt")), landmarks)[0]
         label_file = _first(root, "labels.txt")
-        labels = find_labels(labels or (read_labels(label_file) if label_file else LANDMARK7)) if masks or landmarks else None
+        labels = (find_labels(labels or (read_labels(label_file) if label_file else LANDMARK7)) if masks or landmarks
+                  else None)
         stem = lambda f: os.path.splitext(f)[0]
-        items = [Item(stem(f), str(images/f), str(Path(masks)/f"{stem(f)}.png") if masks else None) for f in (files[i] for i in chosen)]
+        items = [Item(stem(f), str(images/f), str(Path(masks)/f"{stem(f)}.png") if masks else None)
+                 for f in (files[i] for i in chosen)]
         columns = {"attrs": values[chosen]} if names else {}
-        if who := _first(root, "identity_CelebA.txt"): columns["identity"] = _identities(who, [files[i] for i in chosen])
+        if who := _first(root, "identity_CelebA.txt"):
+            columns["identity"] = _identities(who, [files[i] for i in chosen])
         super().__init__(items, labels, names, size, columns=columns, crop=crop, **kw)
 
 # %% ../../nbs/datasets/10_celeba.ipynb #bfa1e577
 def _find_celeba(root):
-    "Folder of the text files, folder of the pictures, attribute file"
+    "Folder of the text files, folder of the pictures, attribute file."
     root = root if _first(root, "images", "img_align_celeba") else root/"celeba"
-    images, listing = _first(root, "images", "img_align_celeba"), _first(root, "list_attr_celeba_s.txt", "list_attr_celeba.txt")
+    images, listing = (_first(root, "images", "img_align_celeba"),
+                       _first(root, "list_attr_celeba_s.txt", "list_attr_celeba.txt"))
     if images is None or listing is None:
         missing = "images/ or img_align_celeba/" if images is None else "list_attr_celeba_s.txt or list_attr_celeba.txt"
-        raise DataError([Fault(str(root if images else root.parent), f"no {missing}", "give the folder that holds them")], "CelebA")
+        raise DataError([Fault(str(root if images else root.parent), f"no {missing}",
+                               "give the folder that holds them")], "CelebA")
     return root, images, listing
 
 def _identities(path, files):
-    "Person numbers (N,) int64"
+    "Person numbers (N,) int64."
     table = read_table(path)
-    if missing := [f for f in files if f not in table]: raise DataError([Fault(f, f"not in {path}", "download that file again, or remove it") for f in missing], "CelebA")
+    if missing := [f for f in files if f not in table]:
+        raise DataError([Fault(f, f"not in {path}", "download that file again, or remove it") for f in missing],
+                        "CelebA")
     return torch.tensor([table[f] for f in files])
 
 # %% ../../nbs/datasets/10_celeba.ipynb #d5afee47
 @patch
-def read_mask(self: CelebA, item: Item) -> np.ndarray:
-    "The label map of an item: a file, or drawn from its landmarks"
+def read_mask(self:CelebA, item:Item)->np.ndarray:
+    "The label map of an item: a file, or drawn from its landmarks."
     if not self.landmarks: return read_ids(item.mask)
     from PIL import Image
     with Image.open(item.image) as im: width, height = im.size
     return mask_from_landmarks(read_landmarks(self._points(item)), height, width).numpy().astype(np.uint8)
 
 @patch
-def extras(self: CelebA, item: Item, full: tuple[int, int]) -> dict[str, Tensor]:
-    "`landmarks` (68, 2) as (y, x) in pixels of the sample"
+def extras(self:CelebA, item:Item, full:tuple[int, int])->dict[str, Tensor]:
+    "`landmarks` (68, 2) as (y, x) in pixels of the sample."
     if not self.landmarks: return {}
     left, top, right, bottom = self.frame.box(*full)
-    scale = torch.tensor([self.height / (bottom - top), self.width / (right - left)])
-    return {"landmarks": (read_landmarks(self._points(item)) + 0.5 - torch.tensor([top, left])) * scale - 0.5}
+    scale = torch.tensor([self.height/(bottom - top), self.width/(right - left)])
+    return {"landmarks": (read_landmarks(self._points(item)) + 0.5 - torch.tensor([top, left]))*scale - 0.5}
 
 # %% ../../nbs/datasets/10_celeba.ipynb #880cab36
 @patch
-def _points(self: CelebA, item):
-    "The landmark file of an item"
-    if item.name not in self.landmarks: raise DataError([Fault(item.image, "no landmark file of this name", "detect its landmarks, or take the picture off the list")], "CelebA")
+def _points(self:CelebA, item):
+    "The landmark file of an item."
+    if item.name not in self.landmarks:
+        raise DataError([Fault(item.image, "no landmark file of this name", "detect its landmarks, or take the picture "
+                               "off the list")], "CelebA")
     return self.landmarks[item.name]
 
 @patch
-def files(self: CelebA, item: Item) -> list[str | None]:
-    "Every file that goes into the sample of an item"
+def files(self:CelebA, item:Item)->list[str|None]:
+    "Every file that goes into the sample of an item."
     return [item.image, self.landmarks.get(item.name) if self.landmarks else item.mask]
 
 # %% ../../nbs/datasets/10_celeba.ipynb #79721cf7
 @dataclass(frozen=True)
 class PartsItem(Item):
-    "A sample whose mask is one black-and-white PNG per part"
-    parts: tuple[str, ...] = ()               # their paths
+    "A sample whose mask is one black-and-white PNG per part."
+    parts:tuple[str, ...]=() # their paths
 
 # %% ../../nbs/datasets/10_celeba.ipynb #3d92780c
 def merge_parts(
-    item: PartsItem,
-) -> np.ndarray:                              # (h, w) uint8, ids of `CELEBAMASK19`
-    "Paint the parts of a face over each other in the order of their ids"
+    item:PartsItem,
+)->np.ndarray: # (h, w) uint8, ids of `CELEBAMASK19`
+    "Paint the parts of a face over each other in the order of their ids."
     mask, paths = None, {Path(p).stem.split("_", 1)[1]: p for p in item.parts}
-    if not paths: raise DataError([Fault(item.image, "no part of its mask found", f"unpack all of CelebAMask-HQ-mask-anno; expected {item.mask}_skin.png and others")], "CelebAMask-HQ")
-    if unknown := set(paths) - set(CELEBAMASK19.classes): raise DataError([Fault(paths[u], f"unknown part {u!r}", f"parts are {', '.join(CELEBAMASK19.classes[1:])}") for u in sorted(unknown)], "CelebAMask-HQ")
+    if not paths:
+        raise DataError([Fault(item.image, "no part of its mask found", f"unpack all of CelebAMask-HQ-mask-anno; "
+                               f"expected {item.mask}_skin.png and others")], "CelebAMask-HQ")
+    if unknown := set(paths) - set(CELEBAMASK19.classes):
+        raise DataError([Fault(paths[u], f"unknown part {u!r}", f"parts are {', '.join(CELEBAMASK19.classes[1:])}")
+                         for u in sorted(unknown)], "CelebAMask-HQ")
     for id, name in enumerate(CELEBAMASK19.classes):
         if name not in paths: continue
         part = read_ids(paths[name]) != 0
         mask = np.zeros(part.shape, np.uint8) if mask is None else mask
-        if part.shape != mask.shape: raise DataError([Fault(paths[name], f"{part.shape[1]} x {part.shape[0]} pixels, other parts have {mask.shape[1]} x {mask.shape[0]}", "download it again")], "CelebAMask-HQ")
+        if part.shape != mask.shape:
+            raise DataError([Fault(paths[name], f"{part.shape[1]} x {part.shape[0]} pixels, other parts have "
+                                   f"{mask.shape[1]} x {mask.shape[0]}", "download it again")], "CelebAMask-HQ")
         mask[part] = id
     return mask
 
 # %% ../../nbs/datasets/10_celeba.ipynb #65332fac
 def _parts(folder):
-    "{picture number: paths of its parts}"
+    "{picture number: paths of its parts}."
     found = {}
     for f in list_files(folder, (".png",), recursive=True):
         number = os.path.basename(f).split("_", 1)[0]
@@ -265,36 +298,42 @@ def _parts(folder):
 
 # %% ../../nbs/datasets/10_celeba.ipynb #4cf24f3d
 def _celebamask_items(root):
-    "Items and faults of whichever layout is there"
+    "Items and faults of whichever layout is there."
     images, merged, raw = root/"CelebA-HQ-img", root/"CelebAMaskHQ-mask", root/"CelebAMask-HQ-mask-anno"
     if images.is_dir() and merged.is_dir(): return pair_files(images, merged)
     if images.is_dir() and raw.is_dir():
         pictures, faults = stems(list_files(images), images)
         parts = _parts(raw)
-        if odd := [s for s in pictures if not s.isdecimal()]: raise DataError([Fault(pictures[s], "not a number", "the release calls its pictures 0.jpg, 1.jpg, ...") for s in odd], "CelebAMask-HQ")
-        return [PartsItem(s, p, str(raw/str(int(s) // 2000)/f"{int(s):05}"), parts=tuple(parts.get(int(s), ()))) for s, p in pictures.items()], faults
+        if odd := [s for s in pictures if not s.isdecimal()]:
+            raise DataError([Fault(pictures[s], "not a number", "the release calls its pictures 0.jpg, 1.jpg, ...")
+                             for s in odd], "CelebAMask-HQ")
+        return ([PartsItem(s, p, str(raw/str(int(s)//2000)/f"{int(s):05}"), parts=tuple(parts.get(int(s), ())))
+                 for s, p in pictures.items()], faults)
     if images.is_dir() or not (root.is_dir() and any(f.suffix.lower() == ".jpg" for f in root.iterdir())):
-        raise DataError([Fault(str(root), "no CelebAMask-HQ here", "give the folder with CelebA-HQ-img and CelebAMask-HQ-mask-anno (or CelebAMaskHQ-mask), or one with N.jpg and N.png side by side")], "CelebAMask-HQ")
+        raise DataError([Fault(str(root), "no CelebAMask-HQ here", "give the folder with CelebA-HQ-img and "
+                               "CelebAMask-HQ-mask-anno (or CelebAMaskHQ-mask), or one with N.jpg and N.png side by "
+                               "side")], "CelebAMask-HQ")
     return _flat_items(root)
 
 def _flat_items(root):
-    "Items of a folder with N.jpg and N.png side by side"
+    "Items of a folder with N.jpg and N.png side by side."
     pictures, faults = stems(list_files(root, (".jpg", ".jpeg")), root)
     maps = {os.path.splitext(f.name)[0] for f in root.iterdir() if f.suffix.lower() == ".png"}
-    faults += [Fault(str(root/f"{m}.png"), "no picture of this name", "add the picture, or remove the mask") for m in sorted(maps - set(pictures))]
+    faults += [Fault(str(root/f"{m}.png"), "no picture of this name", "add the picture, or remove the mask")
+               for m in sorted(maps - set(pictures))]
     return [Item(s, p, str(root/f"{s}.png")) for s, p in pictures.items()], faults
 
 # %% ../../nbs/datasets/10_celeba.ipynb #40fc5ec7
 class CelebAMaskHQ(FileDataset):
-    "CelebAMask-HQ with 19 classes, or reduced to SCGAN's seven"
+    "CelebAMask-HQ with 19 classes, or reduced to SCGAN's seven."
     def __init__(self,
-        root: str | Path,                              # in any of the three layouts
-        size: int | tuple[int, int] = 128,             # of the samples
-        split: str = "train",                          # "train", "test" or "all"
-        labels: str | LabelSet = "celebamask19",       # or "landmark7"
-        attrs: Iterable[str] | str | None = None,      # names, or "all"; None: SCGAN's five if there is an attribute file, else none
-        seed: int = 0,                                 # of the split, where there are no lists
-        **kw,                                          # `crop`, `threads`, `resample` of `FileDataset`
+        root:str|Path, # in any of the three layouts
+        size:int|tuple[int, int]=128, # of the samples
+        split:str="train", # "train", "test" or "all"
+        labels:str|LabelSet="celebamask19", # or "landmark7"
+        attrs:Iterable[str]|str|None=None, # names, or "all"; None: SCGAN's five if there is an attribute file, else none
+        seed:int=0, # of the split, where there are no lists
+        **kw, # `crop`, `threads`, `resample` of `FileDataset`
     ):
         root = Path(root)/"CelebAMask-HQ" if (Path(root)/"CelebAMask-HQ").is_dir() else Path(root)
         items, faults = _celebamask_items(root)
@@ -306,29 +345,33 @@ class CelebAMaskHQ(FileDataset):
 
 # %% ../../nbs/datasets/10_celeba.ipynb #12304250
 def _listed(root, split, items):
-    "Items of a list file, in its order; what is listed but missing stays, for `check` to find"
+    "Items of a list file, in its order; what is listed but missing stays, for `check` to find."
     known = {i.name: i for i in items}
     names = [line.split(".")[0].strip() for line in (root/f"{split}_list.txt").read_text().splitlines() if line.strip()]
     folder = Path(items[0].image).parent
     return [known.get(n) or Item(n, str(folder/f"{n}.jpg"), str(folder/f"{n}.png")) for n in names]
 
 def _celebamask_attributes(root, attrs, items):
-    "Names and columns of the attributes"
+    "Names and columns of the attributes."
     path = _first(root, "CelebAMask-HQ-attribute-anno.txt")
-    if path is None and attrs: raise DataError([Fault(str(root/"CelebAMask-HQ-attribute-anno.txt"), "no such file, but attributes were asked for", "put it there, or leave attrs out")], "CelebAMask-HQ")
+    if path is None and attrs:
+        raise DataError([Fault(str(root/"CelebAMask-HQ-attribute-anno.txt"), "no such file, but attributes were asked "
+                               "for", "put it there, or leave attrs out")], "CelebAMask-HQ")
     if path is None or attrs is not None and not list(attrs): return [], {}
     names, files, values = read_attributes(path, CELEBA5 if attrs is None else attrs)
     row = {os.path.splitext(f)[0]: k for k, f in enumerate(files)}
-    if missing := [i for i in items if i.name not in row]: raise DataError([Fault(i.image, f"not in {path.name}", "add a line for it, or leave attrs out") for i in missing], "CelebAMask-HQ")
+    if missing := [i for i in items if i.name not in row]:
+        raise DataError([Fault(i.image, f"not in {path.name}", "add a line for it, or leave attrs out")
+                         for i in missing], "CelebAMask-HQ")
     return names, {"attrs": values[[row[i.name] for i in items]]}
 
 # %% ../../nbs/datasets/10_celeba.ipynb #b1ab829c
 @patch
-def read_mask(self: CelebAMaskHQ, item: Item) -> np.ndarray:
-    "The label map of an item: a file, or merged from its parts"
+def read_mask(self:CelebAMaskHQ, item:Item)->np.ndarray:
+    "The label map of an item: a file, or merged from its parts."
     return merge_parts(item) if isinstance(item, PartsItem) else read_ids(item.mask)
 
 @patch
-def files(self: CelebAMaskHQ, item: Item) -> list[str | None]:
-    "Every file that goes into the sample of an item"
+def files(self:CelebAMaskHQ, item:Item)->list[str|None]:
+    "Every file that goes into the sample of an item."
     return [item.image, *(item.parts if isinstance(item, PartsItem) else [item.mask])]

@@ -21,140 +21,155 @@ from .labels import FASHION7
 
 # %% ../../nbs/datasets/11_fashion.ipynb #6a62c2af
 def _need(name):
-    "An optional package, or an error that says how to get it"
+    "An optional package, or an error that says how to get it."
     from importlib import import_module
     try: return import_module(name)
-    except ImportError as e: raise ImportError(f"reading Fashion Synthesis needs {name.split('.')[0]}: pip install scgan_nb[fashion]") from e
+    except ImportError as e:
+        raise ImportError(f"reading Fashion Synthesis needs {name.split('.')[0]}: pip install scgan_nb[fashion]") from e
 
 def _error(file, problem, fix): return DataError([Fault(str(file), problem, fix)], "FashionSynthesis")
 
 # %% ../../nbs/datasets/11_fashion.ipynb #58ade2bb
 def read_mat(
-    path: str | Path,               # MATLAB file, version 7.3 or older
-    names: Iterable[str],           # of its vectors
-) -> dict[str, np.ndarray]:         # (N,) int64 each
-    "Vectors of whole numbers from a MATLAB file"
+    path:str|Path, # MATLAB file, version 7.3 or older
+    names:Iterable[str], # of its vectors
+)->dict[str, np.ndarray]: # (N,) int64 each
+    "Vectors of whole numbers from a MATLAB file."
     if not Path(path).exists(): raise _error(path, "no such file", "unpack the data set there")
     h5py = _need("h5py")
     try:
         if h5py.is_hdf5(path):
             with h5py.File(path, "r") as f: found = {n: f[n][()] for n in names if n in f}
         else: found = _need("scipy.io").loadmat(path, variable_names=list(names))
-    except (OSError, ValueError, TypeError) as e: raise _error(path, f"cannot be read ({e})", "download the file again") from None
-    if missing := [n for n in names if n not in found]: raise _error(path, f"no variable {', '.join(missing)}", "this is another file; download it again")
+    except (OSError, ValueError, TypeError) as e:
+        raise _error(path, f"cannot be read ({e})", "download the file again") from None
+    if missing := [n for n in names if n not in found]:
+        raise _error(path, f"no variable {', '.join(missing)}", "this is another file; download it again")
     return {n: np.asarray(found[n]).astype(np.int64).ravel() for n in names}
 
 # %% ../../nbs/datasets/11_fashion.ipynb #617a8b3f
-FASHION_ATTRS = {"color_": range(1, 18), "cate_new": range(1, 20), "gender_": range(0, 2), "sleeve_": range(1, 5)}      # values of each
+# values of each
+FASHION_ATTRS = {"color_": range(1, 18), "cate_new": range(1, 20), "gender_": range(0, 2), "sleeve_": range(1, 5)}
 
 # %% ../../nbs/datasets/11_fashion.ipynb #682bba5a
 def one_hot_columns(
-    values: np.ndarray,             # (N,) whole numbers
-    kinds: range,                   # which may occur
-    name: str = "values",           # of the variable, for the error
-) -> Tensor:                        # (N, len(kinds)) float
-    "A column per value"
+    values:np.ndarray, # (N,) whole numbers
+    kinds:range, # which may occur
+    name:str="values", # of the variable, for the error
+)->Tensor: # (N, len(kinds)) float
+    "A column per value."
     bad = np.flatnonzero((values < kinds.start) | (values >= kinds.stop))
-    if len(bad): raise DataError([Fault(f"{name}[{i}]", f"value {values[i]}", f"{kinds.start}..{kinds.stop - 1} are known; download the annotation again") for i in bad], "FashionSynthesis")
+    if len(bad):
+        raise DataError([Fault(f"{name}[{i}]", f"value {values[i]}", f"{kinds.start}..{kinds.stop - 1} are known; "
+                               f"download the annotation again") for i in bad], "FashionSynthesis")
     return torch.nn.functional.one_hot(torch.from_numpy(values - kinds.start), len(kinds)).float()
 
 # %% ../../nbs/datasets/11_fashion.ipynb #c079e70d
 class FashionSynthesis(FileDataset):
-    "Fashion Synthesis: pictures, seven classes, one-hot colour of the upper garment"
+    "Fashion Synthesis: pictures, seven classes, one-hot colour of the upper garment."
     def __init__(self,
-        root: str | Path,                              # with Img/G2.h5 and Anno/*.mat
-        size: int | tuple[int, int] = 128,             # of the samples; the files have 128 x 128
-        split: str = "train",                          # "train", "test" or "all"
-        attrs: Iterable[str] = ("color_",),            # keys of `FASHION_ATTRS`
-        transpose: bool = True,                        # exchange the file's height and width
-        **kw,                                          # `resample`, ... of `FileDataset`
+        root:str|Path, # with Img/G2.h5 and Anno/*.mat
+        size:int|tuple[int, int]=128, # of the samples; the files have 128 x 128
+        split:str="train", # "train", "test" or "all"
+        attrs:Iterable[str]=("color_",), # keys of `FASHION_ATTRS`
+        transpose:bool=True, # exchange the file's height and width
+        **kw, # `resample`, ... of `FileDataset`
     ):
         root, attrs, self.transpose = Path(root), tuple(attrs), transpose
         self.h5, self._open = root/"Img"/"G2.h5", None
-        if unknown := [a for a in attrs if a not in FASHION_ATTRS]: raise ValueError(f"attrs={unknown}: choose from {', '.join(FASHION_ATTRS)}")
+        if unknown := [a for a in attrs if a not in FASHION_ATTRS]:
+            raise ValueError(f"attrs={unknown}: choose from {', '.join(FASHION_ATTRS)}")
         n = self._count()
         chosen = _split(root/"Anno"/"ind.mat", split, n)
         columns = _attributes(root/"Anno"/"language_original.mat", attrs, n)
         names = [f"{a.strip('_')}_{v}" for a in attrs for v in FASHION_ATTRS[a]]
         items = [Item(f"{i + 1:05}", f"{self.h5}[{i}]", f"{self.h5}[{i}]") for i in chosen]
         super().__init__(items, FASHION7, names, size, columns={"attrs": columns[chosen]} if names else {}, **kw)
-        self.exclusive = len(attrs) == 1        # one-hot: a cross-entropy suits it better than a BCE per column
+        self.exclusive = len(attrs) == 1 # one-hot: a cross-entropy suits it better than a BCE per column
 
 # %% ../../nbs/datasets/11_fashion.ipynb #5500d9ab
 def _split(path, split, n):
-    "Numbers, from 0, of the samples of a part"
+    "Numbers, from 0, of the samples of a part."
     if split == "all": return list(range(n))
     if split not in ("train", "test"): raise ValueError(f"split={split!r}: choose train, test or all")
     ind = read_mat(path, ["train_ind", "test_ind"])
-    if common := set(ind["train_ind"]) & set(ind["test_ind"]): raise _error(path, f"{len(common)} numbers are in train and test", "download the file again")
+    if common := set(ind["train_ind"]) & set(ind["test_ind"]):
+        raise _error(path, f"{len(common)} numbers are in train and test", "download the file again")
     chosen = ind[f"{split}_ind"] - 1
-    if len(chosen) and not (0 <= chosen.min() and chosen.max() < n): raise _error(path, f"{split}_ind runs from {chosen.min() + 1} to {chosen.max() + 1}, but G2.h5 holds {n} pictures", "take both files from the same release")
+    if len(chosen) and not (0 <= chosen.min() and chosen.max() < n):
+        raise _error(path, f"{split}_ind runs from {chosen.min() + 1} to {chosen.max() + 1}, but G2.h5 holds {n} "
+                     f"pictures", "take both files from the same release")
     return chosen.tolist()
 
 def _attributes(path, attrs, n):
-    "One-hot columns (n, A)"
+    "One-hot columns (n, A)."
     if not attrs: return torch.zeros(n, 0)
     found = read_mat(path, attrs)
     for a, v in found.items():
-        if len(v) != n: raise _error(path, f"{a} has {len(v)} entries, but G2.h5 holds {n} pictures", "take both files from the same release")
+        if len(v) != n:
+            raise _error(path, f"{a} has {len(v)} entries, but G2.h5 holds {n} pictures", "take both files from the "
+                         "same release")
     return torch.cat([one_hot_columns(found[a], FASHION_ATTRS[a], f"{path}: {a}") for a in attrs], 1)
 
 # %% ../../nbs/datasets/11_fashion.ipynb #d9176a27
 @patch
-def _file(self: FashionSynthesis):
-    "The open file and the mean picture, one of each per process"
+def _file(self:FashionSynthesis):
+    "The open file and the mean picture, one of each per process."
     if self._open is None or self._open[0] != os.getpid():
         f = _need("h5py").File(self.h5, "r")
         self._open = os.getpid(), f, f["ih_mean"][()].astype(np.float32)
     return self._open[1:]
 
 @patch
-def __getstate__(self: FashionSynthesis): return self.__dict__ | {"_open": None}
+def __getstate__(self:FashionSynthesis): return self.__dict__ | {"_open": None}
 
 @patch
-def _count(self: FashionSynthesis):
-    "Number of pictures; the file's arrays are looked over"
+def _count(self:FashionSynthesis):
+    "Number of pictures; the file's arrays are looked over."
     if not self.h5.exists(): raise _error(self.h5, "no such file", "unpack the data set so that Img/G2.h5 is there")
     try: f = _need("h5py").File(self.h5, "r")
     except OSError as e: raise _error(self.h5, f"cannot be read ({e})", "download the file again") from None
     with f:
-        if missing := [k for k in ("ih", "ih_mean", "b_") if k not in f]: raise _error(self.h5, f"no array {', '.join(missing)}", "this is another file; download it again")
+        if missing := [k for k in ("ih", "ih_mean", "b_") if k not in f]:
+            raise _error(self.h5, f"no array {', '.join(missing)}", "this is another file; download it again")
         n, *shape = f["ih"].shape
         if list(f["ih_mean"].shape) != shape or f["b_"].shape != (n, 1, *shape[1:]):
-            raise _error(self.h5, f"arrays do not fit: ih {f['ih'].shape}, ih_mean {f['ih_mean'].shape}, b_ {f['b_'].shape}", "download the file again")
+            raise _error(self.h5, f"arrays do not fit: ih {f['ih'].shape}, ih_mean {f['ih_mean'].shape}, b_ "
+                         f"{f['b_'].shape}", "download the file again")
     return n
 
 # %% ../../nbs/datasets/11_fashion.ipynb #5ff3ce1a
 @patch
-def _plane(self: FashionSynthesis, a): return np.swapaxes(a, -1, -2) if self.transpose else a
+def _plane(self:FashionSynthesis, a): return np.swapaxes(a, -1, -2) if self.transpose else a
 
 @patch
-def _row(self: FashionSynthesis, key, item):
-    "An array of one sample"
+def _row(self:FashionSynthesis, key, item):
+    "An array of one sample."
     try: return self._file()[0][key][int(item.name) - 1]
     except OSError as e: raise _error(item.image, f"cannot be read ({e})", "download the file again") from None
 
 # %% ../../nbs/datasets/11_fashion.ipynb #ac346ff7
 @patch
-def read_image(self: FashionSynthesis,
-    item: Item,
-) -> tuple[Tensor, tuple[int, int]]:      # (3, H, W) uint8; height and width of the file
-    "ih + ih_mean, cut to [0, 1], as bytes"
+def read_image(self:FashionSynthesis,
+    item:Item,
+)->tuple[Tensor, tuple[int, int]]: # (3, H, W) uint8; height and width of the file
+    "ih + ih_mean, cut to [0, 1], as bytes."
     from PIL import Image
     x = self._plane(self._row("ih", item).astype(np.float32) + self._file()[1])
     full = x.shape[-2:]
-    x = (x.clip(0, 1) * 255).round().astype(np.uint8)
+    x = (x.clip(0, 1)*255).round().astype(np.uint8)
     if full != (self.height, self.width):
         im = Image.fromarray(np.ascontiguousarray(x.transpose(1, 2, 0)))
-        x = np.array(im.resize((self.width, self.height), getattr(Image, self.frame.resample.upper()), box=self.frame.box(*full))).transpose(2, 0, 1)
+        x = np.array(im.resize((self.width, self.height), getattr(Image, self.frame.resample.upper()),
+                               box=self.frame.box(*full))).transpose(2, 0, 1)
     return torch.from_numpy(np.ascontiguousarray(x)), full
 
 @patch
-def read_mask(self: FashionSynthesis, item: Item) -> np.ndarray:
-    "Class ids (h, w)"
+def read_mask(self:FashionSynthesis, item:Item)->np.ndarray:
+    "Class ids (h, w)."
     return np.ascontiguousarray(self._plane(self._row("b_", item)[0]).astype(np.int32))
 
 @patch
-def files(self: FashionSynthesis, item: Item) -> list[str | None]:
-    "The file that goes into every sample"
+def files(self:FashionSynthesis, item:Item)->list[str|None]:
+    "The file that goes into every sample."
     return [str(self.h5)]

@@ -38,190 +38,204 @@ from .labels import LabelSet, identity_table
 # %% ../../nbs/datasets/03_files.ipynb #27864b76
 @dataclass(frozen=True)
 class Frame:
-    "From a picture of any size to a sample: which rectangle, how many pixels"
-    height: int                                  # of the sample
-    width: int                                   # of the sample
-    crop: int | tuple[int, int] | None = None    # central cut of the file first, side or (height, width) in its pixels
-    fit: str = "crop"                            # proportions differ: "crop" cuts the longer side, "stretch" squeezes
-    resample: str = "bilinear"                   # of pictures: "bilinear" or "bicubic", both antialiased; masks: always nearest
+    "From a picture of any size to a sample: which rectangle, how many pixels."
+    height:int # of the sample
+    width:int # of the sample
+    crop:int|tuple[int, int]|None=None # central cut of the file first, side or (height, width) in its pixels
+    fit:str="crop" # proportions differ: "crop" cuts the longer side, "stretch" squeezes
+    resample:str="bilinear" # of pictures: "bilinear" or "bicubic", both antialiased; masks: always nearest
 
     def __post_init__(self):
         if self.fit not in ("crop", "stretch"): raise ValueError(f"fit={self.fit!r}: choose 'crop' or 'stretch'")
-        if self.resample not in ("bilinear", "bicubic"): raise ValueError(f"resample={self.resample!r}: choose 'bilinear' or 'bicubic'")
+        if self.resample not in ("bilinear", "bicubic"):
+            raise ValueError(f"resample={self.resample!r}: choose 'bilinear' or 'bicubic'")
 
     def box(self,
-        height: int,                             # of the file
-        width: int,                              # of the file
-    ) -> tuple[float, float, float, float]:      # left, top, right, bottom
-        "The rectangle that is kept, in pixels of the file"
-        h, w = (height, width) if self.crop is None else (self.crop, self.crop) if isinstance(self.crop, int) else self.crop
+        height:int, # of the file
+        width:int, # of the file
+    )->tuple[float, float, float, float]: # left, top, right, bottom
+        "The rectangle that is kept, in pixels of the file."
+        h, w = ((height, width) if self.crop is None else (self.crop, self.crop) if isinstance(self.crop, int)
+                else self.crop)
         if h > height or w > width: raise ValueError(f"{width} x {height} pixels are less than the cut of {w} x {h}")
-        if self.fit == "crop": h, w = min(h, w * self.height / self.width), min(w, h * self.width / self.height)
-        left, top = (width - w) / 2, (height - h) / 2
+        if self.fit == "crop": h, w = min(h, w*self.height/self.width), min(w, h*self.width/self.height)
+        left, top = (width - w)/2, (height - h)/2
         if self.crop is not None: left, top = math.floor(left), math.floor(top)
         return left, top, left + w, top + h
 
 # %% ../../nbs/datasets/03_files.ipynb #b777af56
 def resize_ids(
-    ids: np.ndarray,                             # (h, w) of any integer type
-    box: tuple[float, float, float, float],      # left, top, right, bottom in its pixels
-    height: int,                                 # of the result
-    width: int,                                  # of the result
-) -> np.ndarray:                                 # (height, width), same type
-    "Cut and resize a label map; each pixel is a copy of one of the file's"
+    ids:np.ndarray, # (h, w) of any integer type
+    box:tuple[float, float, float, float], # left, top, right, bottom in its pixels
+    height:int, # of the result
+    width:int, # of the result
+)->np.ndarray: # (height, width), same type
+    "Cut and resize a label map; each pixel is a copy of one of the file's."
     left, top, right, bottom = box
-    rows = (top + (np.arange(height) + 0.5) * (bottom - top) / height).astype(int).clip(0, ids.shape[0] - 1)
-    cols = (left + (np.arange(width) + 0.5) * (right - left) / width).astype(int).clip(0, ids.shape[1] - 1)
+    rows = (top + (np.arange(height) + 0.5)*(bottom - top)/height).astype(int).clip(0, ids.shape[0] - 1)
+    cols = (left + (np.arange(width) + 0.5)*(right - left)/width).astype(int).clip(0, ids.shape[1] - 1)
     return ids[rows[:, None], cols]
 
 # %% ../../nbs/datasets/03_files.ipynb #17d27eaf
 def fit_ids(
-    ids: np.ndarray,                             # (h, w) label map or instance map, of any resolution
-    frame: Frame,                                # what to cut, how large the result is
-    full: tuple[int, int],                       # height and width of the picture that it belongs to
-) -> np.ndarray:                                 # (H, W) of the frame, same type
-    "Cut and resize a label map like its picture"
-    scale = ids.shape[1] / full[1], ids.shape[0] / full[0]
-    return resize_ids(ids, tuple(b * s for b, s in zip(frame.box(*full), scale * 2)), frame.height, frame.width)
+    ids:np.ndarray, # (h, w) label map or instance map, of any resolution
+    frame:Frame, # what to cut, how large the result is
+    full:tuple[int, int], # height and width of the picture that it belongs to
+)->np.ndarray: # (H, W) of the frame, same type
+    "Cut and resize a label map like its picture."
+    scale = ids.shape[1]/full[1], ids.shape[0]/full[0]
+    return resize_ids(ids, tuple(b*s for b, s in zip(frame.box(*full), scale*2)), frame.height, frame.width)
 
 # %% ../../nbs/datasets/03_files.ipynb #bf6bc801
 def _error(path, problem, fix): return DataError([Fault(str(path), problem, fix)], "reading")
 
 @contextmanager
 def _reading(path):
-    "Turn the errors of opening and decoding into a `DataError`"
+    "Turn the errors of opening and decoding into a `DataError`."
     try: yield
     except DataError: raise
     except FileNotFoundError: raise _error(path, "no such file", "add it, or take it off the list") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
-        raise _error(path, f"cannot be read ({str(e).replace(repr(str(path)), 'it')})", "copy or download this file again") from None
+        raise _error(path, f"cannot be read ({str(e).replace(repr(str(path)), 'it')})", "copy or download this file "
+                     "again") from None
 
 # %% ../../nbs/datasets/03_files.ipynb #8cd32647
 def read_picture(
-    path: str | Path,               # JPEG, PNG, or what else Pillow reads
-    frame: Frame,                   # what to cut, how large the result is
-) -> tuple[Tensor, tuple[int, int]]:  # (3, H, W) uint8; height and width of the file, upright
-    "A picture, cut and resized"
+    path:str|Path, # JPEG, PNG, or what else Pillow reads
+    frame:Frame, # what to cut, how large the result is
+)->tuple[Tensor, tuple[int, int]]: # (3, H, W) uint8; height and width of the file, upright
+    "A picture, cut and resized."
     with _reading(path), Image.open(path) as im:
-        if im.mode.startswith(("I", "F")): raise _error(path, f"more than 8 bits per colour (mode {im.mode})", "save it with 8 bits")
+        if im.mode.startswith(("I", "F")):
+            raise _error(path, f"more than 8 bits per colour (mode {im.mode})", "save it with 8 bits")
         turned = im.getexif().get(0x0112, 1) >= 5
         w, h = im.size[::-1] if turned else im.size
         try: left, top, right, bottom = box = frame.box(h, w)
         except ValueError as e: raise _error(path, str(e), "cut less, or leave this picture out") from None
-        scale = 2 * max(frame.width / (right - left), frame.height / (bottom - top))
-        im.draft(None, (math.ceil(im.width * scale), math.ceil(im.height * scale)))
+        scale = 2*max(frame.width/(right - left), frame.height/(bottom - top))
+        im.draft(None, (math.ceil(im.width*scale), math.ceil(im.height*scale)))
         im = ImageOps.exif_transpose(im).convert("RGB")
-        box = tuple(b * s for b, s in zip(box, (im.width / w, im.height / h) * 2))
+        box = tuple(b*s for b, s in zip(box, (im.width/w, im.height/h)*2))
         im = im.resize((frame.width, frame.height), getattr(Image, frame.resample.upper()), box=box)
         return torch.from_numpy(np.array(im)).permute(2, 0, 1), (h, w)
 
 # %% ../../nbs/datasets/03_files.ipynb #8c917093
 def read_ids(
-    path: str | Path,               # PNG of class ids or instance numbers
-) -> np.ndarray:                    # (h, w) uint8, or int32 where the file has more than 8 bits
-    "The numbers in a label map, as they are in the file"
+    path:str|Path, # PNG of class ids or instance numbers
+)->np.ndarray: # (h, w) uint8, or int32 where the file has more than 8 bits
+    "The numbers in a label map, as they are in the file."
     with _reading(path), Image.open(path) as im:
         a = np.array(im)
         if im.mode in ("L", "P"): return a
         if im.mode == "1": return a.astype(np.uint8)
         if im.mode.startswith("I"): return a.astype(np.int32)
         if im.mode in ("RGB", "RGBA") and (a[..., :3] == a[..., :1]).all(): return a[..., 0]
-    raise _error(path, f"a label map in colours (mode {im.mode})", "save the class ids themselves, as a greyscale or palette PNG")
+    raise _error(path, f"a label map in colours (mode {im.mode})", "save the class ids themselves, as a greyscale or "
+                 "palette PNG")
 
 # %% ../../nbs/datasets/03_files.ipynb #b4666e20
 PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 def natural(
-    name: str,                      # file name or path
-) -> list:
-    "Sort key that compares digits as numbers"
+    name:str, # file name or path
+)->list:
+    "Sort key that compares digits as numbers."
     return [(0, int(s), "") if s.isdecimal() else (1, 0, s) for s in re.split(r"(\d+)", name) if s]
 
 # %% ../../nbs/datasets/03_files.ipynb #43403fcc
 def list_files(
-    folder: str | Path,
-    endings: tuple[str, ...] = PICTURE_ENDINGS,      # in small letters
-    recursive: bool = False,                         # look into folders below, too
-) -> list[str]:                                      # paths relative to the folder, with "/", naturally sorted
-    "Names of the files of a folder; a missing or empty folder is an error"
+    folder:str|Path,
+    endings:tuple[str, ...]=PICTURE_ENDINGS, # in small letters
+    recursive:bool=False, # look into folders below, too
+)->list[str]: # paths relative to the folder, with "/", naturally sorted
+    "Names of the files of a folder; a missing or empty folder is an error."
     folder = Path(folder)
-    if not folder.is_dir(): raise DataError([Fault(str(folder), "no such folder", "correct the path, or unpack the data set there")], "listing")
+    if not folder.is_dir():
+        raise DataError([Fault(str(folder), "no such folder", "correct the path, or unpack the data set there")],
+                        "listing")
     tops = islice(os.walk(folder), None if recursive else 1)
     below = ((os.path.relpath(top, folder).replace(os.sep, "/") + "/", files) for top, _, files in tops)
-    found = sorted((path.removeprefix("./") + f for path, files in below for f in files if f.lower().endswith(endings) and not f.startswith(".")), key=natural)
-    if not found: raise DataError([Fault(str(folder), f"no files ending in {' '.join(endings)}", "correct the path, or unpack the data set there")], "listing")
+    found = sorted((path.removeprefix("./") + f for path, files in below for f in files if f.lower().endswith(endings)
+                    and not f.startswith(".")), key=natural)
+    if not found:
+        raise DataError([Fault(str(folder), f"no files ending in {' '.join(endings)}", "correct the path, or unpack "
+                               "the data set there")], "listing")
     return found
 
 # %% ../../nbs/datasets/03_files.ipynb #44c7fd70
 @dataclass(frozen=True)
 class Item:
-    "The files of one sample"
-    name: str                       # how lists and tables call it; unique
-    image: str                      # path of the picture
-    mask: str | None = None         # path of the label map
-    instance: str | None = None     # path of the map of instance numbers
+    "The files of one sample."
+    name:str # how lists and tables call it; unique
+    image:str # path of the picture
+    mask:str|None=None # path of the label map
+    instance:str|None=None # path of the map of instance numbers
 
 # %% ../../nbs/datasets/03_files.ipynb #a5923a69
 def stems(
-    files: list[str],               # paths relative to `folder`
-    folder: str | Path,
-    name: Callable = lambda f: os.path.splitext(f)[0],      # what picture and label map have in common; the path without ending
-) -> tuple[dict[str, str], list[Fault]]:      # {stem: path}; a fault for each second file of a stem
-    "Files by their name without ending"
+    files:list[str], # paths relative to `folder`
+    folder:str|Path,
+    name:Callable=lambda f: os.path.splitext(f)[0], # what picture and label map have in common; the path without ending
+)->tuple[dict[str, str], list[Fault]]: # {stem: path}; a fault for each second file of a stem
+    "Files by their name without ending."
     found, faults = {}, []
     for f in files:
         stem, path = name(f), os.path.join(folder, f)
-        if stem in found: faults.append(Fault(path, f"the same name as {os.path.basename(found[stem])}", "keep one of the two"))
+        if stem in found:
+            faults.append(Fault(path, f"the same name as {os.path.basename(found[stem])}", "keep one of the two"))
         found.setdefault(stem, path)
     return found, faults
 
 # %% ../../nbs/datasets/03_files.ipynb #318931e5
 def orphans(
-    maps: dict[str, str],           # {name: path} of the label maps
-    pictures: dict[str, str],       # {name: path}
-    place: str | Path,              # where the pictures are
-) -> list[Fault]:
-    "A fault for each label map without a picture"
-    return [Fault(p, f"no picture of this name in {place}", "add the picture, or remove the mask") for s, p in maps.items() if s not in pictures]
+    maps:dict[str, str], # {name: path} of the label maps
+    pictures:dict[str, str], # {name: path}
+    place:str|Path, # where the pictures are
+)->list[Fault]:
+    "A fault for each label map without a picture."
+    return [Fault(p, f"no picture of this name in {place}", "add the picture, or remove the mask")
+            for s, p in maps.items() if s not in pictures]
 
 # %% ../../nbs/datasets/03_files.ipynb #fc2a0a2e
 def pair_files(
-    images: str | Path,             # folder of pictures
-    masks: str | Path | None = None,  # folder of label maps; None: pictures only
-    recursive: bool = False,        # folders below, too; the same tree on both sides
-) -> tuple[list[Item], list[Fault]]:
-    "Items of two folders, matched by name without ending; an item without its mask stays and is found by `check`"
+    images:str|Path, # folder of pictures
+    masks:str|Path|None=None, # folder of label maps; None: pictures only
+    recursive:bool=False, # folders below, too; the same tree on both sides
+)->tuple[list[Item], list[Fault]]:
+    "Items of two folders, matched by name without ending; an item without its mask stays and is found by `check`."
     pictures, faults = stems(list_files(images, recursive=recursive), images)
     if masks is None: return [Item(s, p) for s, p in pictures.items()], faults
     maps, more = stems(list_files(masks, (".png",), recursive), masks)
-    return [Item(s, p, maps.get(s, os.path.join(masks, s + ".png"))) for s, p in pictures.items()], faults + more + orphans(maps, pictures, images)
+    return ([Item(s, p, maps.get(s, os.path.join(masks, s + ".png"))) for s, p in pictures.items()],
+            faults + more + orphans(maps, pictures, images))
 
 # %% ../../nbs/datasets/03_files.ipynb #bb899a64
 def choose_attributes(
-    path: str | Path,               # where the header was read
-    header: list[str],              # the names that are there
-    wanted: Iterable[str] | str,    # names, or "all"
-) -> list[int]:                     # columns, ascending
-    "Columns of the wanted attributes, in file order"
+    path:str|Path, # where the header was read
+    header:list[str], # the names that are there
+    wanted:Iterable[str]|str, # names, or "all"
+)->list[int]: # columns, ascending
+    "Columns of the wanted attributes, in file order."
     wanted = header if wanted == "all" else [wanted] if isinstance(wanted, str) else list(wanted)
     if missing := [w for w in wanted if w not in header]:
-        raise DataError([Fault(str(path), f"no attribute {w!r} in the header", f"choose from {', '.join(header)}") for w in missing], "attributes")
+        raise DataError([Fault(str(path), f"no attribute {w!r} in the header", f"choose from {', '.join(header)}")
+                         for w in missing], "attributes")
     return [j for j, name in enumerate(header) if name in wanted]
 
 # %% ../../nbs/datasets/03_files.ipynb #1831b27e
 class FileDataset(ImageDataset):
-    "Pictures, and masks if `labels` is given, from the files of a list of items"
+    "Pictures, and masks if `labels` is given, from the files of a list of items."
     def __init__(self,
-        items: list[Item],                            # the files of each sample
-        labels: str | LabelSet | None = None,         # classes of the masks
-        attr_names: Iterable[str] = (),               # names of the entries of columns["attrs"]
-        size: int | tuple[int, int] = 128,            # of the samples
-        table: Tensor | None = None,                  # (256,) old id -> new id, -1: unknown; None: ids are as in `labels`
-        columns: dict[str, Tensor] | None = None,     # (N, ...) each, a row per item
-        faults: Iterable[Fault] = (),                 # what was wrong with the lists already
-        threads: int | None = None,                   # that read files at the same time; None: one per core, at most 8
-        instances: bool = True,                       # read the instance maps that items name
-        **frame,                                      # `crop`, `fit`, `resample` of a `Frame`
+        items:list[Item], # the files of each sample
+        labels:str|LabelSet|None=None, # classes of the masks
+        attr_names:Iterable[str]=(), # names of the entries of columns["attrs"]
+        size:int|tuple[int, int]=128, # of the samples
+        table:Tensor|None=None, # (256,) old id -> new id, -1: unknown; None: ids are as in `labels`
+        columns:dict[str, Tensor]|None=None, # (N, ...) each, a row per item
+        faults:Iterable[Fault]=(), # what was wrong with the lists already
+        threads:int|None=None, # that read files at the same time; None: one per core, at most 8
+        instances:bool=True, # read the instance maps that items name
+        **frame, # `crop`, `fit`, `resample` of a `Frame`
     ):
         super().__init__(labels, attr_names, size)
         self.items, self.columns, self.faults = list(items), dict(columns or {}), list(faults)
@@ -231,13 +245,13 @@ class FileDataset(ImageDataset):
 
     def __len__(self): return len(self.items)
 
-    def __getitem__(self, i: int) -> Batch:
+    def __getitem__(self, i:int)->Batch:
         item = self.items[i]
         x, full = self.read_image(item)
         return self._sample(i, x, full, self.read_mask(item) if self.labels else None, self.read_instance(item))
 
     def _sample(self, i, x, full, ids, numbers):
-        "From what was read to the sample"
+        "From what was read to the sample."
         item, sample = self.items[i], Batch(image=to_pm1(x))
         if ids is not None: sample["mask"] = self._mask(item, ids, full)
         if numbers is not None: sample["instance"] = self._instance(item, numbers, full)
@@ -248,11 +262,11 @@ class FileDataset(ImageDataset):
 
 # %% ../../nbs/datasets/03_files.ipynb #a3166e70
 def in_threads(
-    f: Callable,                    # of one argument
-    arguments: list,
-    threads: int,                   # how many at the same time
-) -> Iterator:                      # results in order
-    "f of each argument; Pillow decodes outside Python's lock, so threads do run at the same time"
+    f:Callable, # of one argument
+    arguments:list,
+    threads:int, # how many at the same time
+)->Iterator: # results in order
+    "f of each argument; Pillow decodes outside Python's lock, so threads do run at the same time."
     if threads <= 1 or len(arguments) <= 1: yield from map(f, arguments); return
     with ThreadPoolExecutor(threads) as pool:
         try: yield from pool.map(f, arguments)
@@ -260,86 +274,90 @@ def in_threads(
 
 # %% ../../nbs/datasets/03_files.ipynb #a88e9fb7
 @patch
-def read_image(self: FileDataset,
-    item: Item,
-) -> tuple[Tensor, tuple[int, int]]:    # (3, H, W) uint8; height and width of the file
-    "The picture of an item"
+def read_image(self:FileDataset,
+    item:Item,
+)->tuple[Tensor, tuple[int, int]]: # (3, H, W) uint8; height and width of the file
+    "The picture of an item."
     return read_picture(item.image, self.frame)
 
 @patch
-def read_mask(self: FileDataset,
-    item: Item,
-) -> np.ndarray:                        # (h, w) ids as in the file
-    "The label map of an item at its own resolution"
+def read_mask(self:FileDataset,
+    item:Item,
+)->np.ndarray: # (h, w) ids as in the file
+    "The label map of an item at its own resolution."
     return read_ids(item.mask)
 
 @patch
-def read_instance(self: FileDataset,
-    item: Item,
-) -> np.ndarray | None:                 # (h, w) numbers as in the file; None: there are none, or nobody asked for them
-    "The instance map of an item at its own resolution"
+def read_instance(self:FileDataset,
+    item:Item,
+)->np.ndarray|None: # (h, w) numbers as in the file; None: there are none, or nobody asked for them
+    "The instance map of an item at its own resolution."
     if not (self.instances and item.instance): return None
-    if not os.path.exists(item.instance): raise _error(item.instance, "no such instance map", "put it there, or open the data with instances=False")
+    if not os.path.exists(item.instance):
+        raise _error(item.instance, "no such instance map", "put it there, or open the data with instances=False")
     return read_ids(item.instance)
 
 @patch
-def extras(self: FileDataset,
-    item: Item,
-    full: tuple[int, int],              # height and width of the picture's file
-) -> dict[str, Tensor]:
-    "Further entries of the sample: none"
+def extras(self:FileDataset,
+    item:Item,
+    full:tuple[int, int], # height and width of the picture's file
+)->dict[str, Tensor]:
+    "Further entries of the sample: none."
     return {}
 
 # %% ../../nbs/datasets/03_files.ipynb #8dcb649b
 def proportion_faults(
-    file: str,                      # the mask's
-    shape: tuple[int, int],         # height and width of the mask
-    full: tuple[int, int],          # height and width of the picture
-) -> list[Fault]:
-    "A fault if mask and picture cannot be the same view, to a pixel"
+    file:str, # the mask's
+    shape:tuple[int, int], # height and width of the mask
+    full:tuple[int, int], # height and width of the picture
+)->list[Fault]:
+    "A fault if mask and picture cannot be the same view, to a pixel."
     (h, w), (height, width) = shape, full
-    if min(abs(w * height / width - h), abs(h * width / height - w)) <= 1: return []
-    return [Fault(file, f"{w} x {h} pixels, but its picture has {width} x {height}", "give both the same proportions: one was cut or turned without the other")]
+    if min(abs(w*height/width - h), abs(h*width/height - w)) <= 1: return []
+    return [Fault(file, f"{w} x {h} pixels, but its picture has {width} x {height}", "give both the same proportions: "
+                  "one was cut or turned without the other")]
 
 # %% ../../nbs/datasets/03_files.ipynb #5432d2e1
 def id_faults(
-    file: str,                      # the mask's
-    ids: np.ndarray,                # (h, w) as in the file
-    table: Tensor,                  # (256,) -1: unknown
-) -> list[Fault]:
-    "A fault if a label map holds ids that the table refuses"
+    file:str, # the mask's
+    ids:np.ndarray, # (h, w) as in the file
+    table:Tensor, # (256,) -1: unknown
+)->list[Fault]:
+    "A fault if a label map holds ids that the table refuses."
     known = table.numpy() >= 0
     bad = (ids < 0) | (ids > 255) | ~known[ids.clip(0, 255)]
     if not bad.any(): return []
     values, allowed = np.unique(ids[bad]), np.flatnonzero(known[:255])
-    names = ", ".join(map(str, values[:5])) + ", ..." * (len(values) > 5)
-    span = f"{allowed[0]}..{allowed[-1]}" if len(allowed) == allowed[-1] - allowed[0] + 1 else f"{len(allowed)} ids in {allowed[0]}..{allowed[-1]}"
-    return [Fault(file, f"unknown class id {names} ({bad.sum()} pixels)", f"use {span} and 255 (ignore), choose labels that have this class, or renumber with table=label_table(...)")]
+    names = ", ".join(map(str, values[:5])) + ", ..."*(len(values) > 5)
+    span = (f"{allowed[0]}..{allowed[-1]}" if len(allowed) == allowed[-1] - allowed[0] + 1
+            else f"{len(allowed)} ids in {allowed[0]}..{allowed[-1]}")
+    return [Fault(file, f"unknown class id {names} ({bad.sum()} pixels)", f"use {span} and 255 (ignore), choose labels "
+                  f"that have this class, or renumber with table=label_table(...)")]
 
 # %% ../../nbs/datasets/03_files.ipynb #fe0a12f5
 @patch
-def _mask(self: FileDataset, item, ids, full):
-    "Sample's mask (H, W) int64"
+def _mask(self:FileDataset, item, ids, full):
+    "Sample's mask (H, W) int64."
     file, small = item.mask or item.image, fit_ids(ids, self.frame, full)
     faults = proportion_faults(file, ids.shape, full) + id_faults(file, small, self.table)
     if faults: raise DataError(faults, type(self).__name__)
     return self.table.to(torch.int64)[torch.from_numpy(small.astype(np.int64))]
 
 @patch
-def _instance(self: FileDataset, item, numbers, full):
-    "Sample's instance numbers (H, W) int64"
+def _instance(self:FileDataset, item, numbers, full):
+    "Sample's instance numbers (H, W) int64."
     if faults := proportion_faults(item.instance, numbers.shape, full): raise DataError(faults, type(self).__name__)
     return torch.from_numpy(fit_ids(numbers, self.frame, full).astype(np.int64))
 
 # %% ../../nbs/datasets/03_files.ipynb #4b3b5dc8
 def _caught(faults, f, *args):
-    "The result of a reading; None if it failed, and its faults are noted"
+    "The result of a reading; None if it failed, and its faults are noted."
     try: return f(*args)
     except DataError as e: faults += e.faults
 
 @patch
-def _inspect(self: FileDataset, i):
-    "Faults of item i, and which of the 256 ids its mask holds"
+def _inspect(self:FileDataset, i):
+    "Faults of item i, and which of the 256 ids its mask holds."
     item, faults, seen = self.items[i], [], np.zeros(256, bool)
     x, full = _caught(faults, self.read_image, item) or (None, None)
     ids = _caught(faults, self.read_mask, item) if self.labels else None
@@ -354,56 +372,59 @@ def _inspect(self: FileDataset, i):
 
 # %% ../../nbs/datasets/03_files.ipynb #5dd59362
 @patch
-def check(self: FileDataset,
-    progress: bool = True,          # show a bar, where somebody looks: `with_bar`
-) -> FileDataset:                   # itself
-    "Read everything once; raise a `DataError` that lists every fault with its file and what to do"
+def check(self:FileDataset,
+    progress:bool=True, # show a bar, where somebody looks: `with_bar`
+)->FileDataset: # itself
+    "Read everything once; raise a `DataError` that lists every fault with its file and what to do."
     found = in_threads(self._inspect, list(range(len(self))), self.threads)
     faults, seen = list(self.faults), np.zeros(256, bool)
-    if not len(self): faults.append(Fault(type(self).__name__, "there are no samples", "choose another split, or add files"))
+    if not len(self):
+        faults.append(Fault(type(self).__name__, "there are no samples", "choose another split, or add files"))
     for new, ids in with_bar(found, len(self), progress):
         faults += new; seen |= ids
     if self.labels and len(self.labels) > 1 and set(np.flatnonzero(seen)) == {0, 255}:
-        faults.append(Fault(type(self).__name__, "all masks hold 0 and 255 only, and 255 means ignore", "black-and-white masks need table=label_table({0: 0, 255: 1})"))
+        faults.append(Fault(type(self).__name__, "all masks hold 0 and 255 only, and 255 means ignore",
+                            "black-and-white masks need table=label_table({0: 0, 255: 1})"))
     if faults: raise DataError(faults, type(self).__name__)
     return self
 
 # %% ../../nbs/datasets/03_files.ipynb #c6eb5aa8
 @patch
-def select(self: FileDataset,
-    numbers: Iterable[int],         # which items, in which order
-) -> FileDataset:
-    "The same data set with some of the items"
+def select(self:FileDataset,
+    numbers:Iterable[int], # which items, in which order
+)->FileDataset:
+    "The same data set with some of the items."
     part, numbers = copy(self), [int(i) for i in numbers]
     part.items, part.columns = [self.items[i] for i in numbers], {k: v[numbers] for k, v in self.columns.items()}
     return part
 
 @patch
-def split(self: FileDataset,
-    parts: dict[str, float],        # shares, {"train": 9, "test": 1}
-    seed: int = 0,
-) -> dict[str, FileDataset]:
-    "Disjoint parts that depend on the names of the items only"
+def split(self:FileDataset,
+    parts:dict[str, float], # shares, {"train": 9, "test": 1}
+    seed:int=0,
+)->dict[str, FileDataset]:
+    "Disjoint parts that depend on the names of the items only."
     return {k: self.select(v) for k, v in split_names((i.name for i in self.items), parts, seed).items()}
 
 # %% ../../nbs/datasets/03_files.ipynb #c9fa7009
 @patch
-def fingerprint(self: FileDataset,
-) -> str:                           # 16 hexadecimal digits
-    "Changes when the files, their order, or what is made of them change"
+def fingerprint(self:FileDataset,
+)->str: # 16 hexadecimal digits
+    "Changes when the files, their order, or what is made of them change."
     def stamp(path):
         if path is None: return None
         try: s = os.stat(path)
         except FileNotFoundError: return path, "missing"
         return path, s.st_size, s.st_mtime_ns
-    h = sha256(repr((type(self).__name__, asdict(self.frame), self.labels, self.table if self.table is None else self.table.tolist(), self.attr_names)).encode())
+    h = sha256(repr((type(self).__name__, asdict(self.frame), self.labels,
+                     self.table if self.table is None else self.table.tolist(), self.attr_names)).encode())
     for item in self.items: h.update(repr((item.name, *map(stamp, self.files(item)))).encode())
     for key, column in self.columns.items(): h.update(key.encode() + column.numpy().tobytes())
     return h.hexdigest()[:16]
 
 @patch
-def files(self: FileDataset,
-    item: Item,
-) -> list[str | None]:
-    "Every file that goes into the sample of an item"
+def files(self:FileDataset,
+    item:Item,
+)->list[str|None]:
+    "Every file that goes into the sample of an item."
     return [item.image, item.mask if self.labels else None, item.instance if self.instances else None]

@@ -20,16 +20,18 @@ from .labels import LABEL_SETS, LabelSet, find_labels, find_swaps, read_labels
 
 # %% ../../nbs/datasets/90_folder.ipynb #741c58ec
 def labels_of(
-    classes: list[str] | int | str | Path | LabelSet | None,   # names, their number, name of a known set, text file; None: labels.txt beside the masks
-    masks: str | Path,                                         # folder of the label maps
-) -> LabelSet:
-    "Label set of a folder"
+    classes:list[str]|int|str|Path|LabelSet|None, # names, their number, name of a known set, text file; None: labels.txt beside the masks
+    masks:str|Path, # folder of the label maps
+)->LabelSet:
+    "Label set of a folder."
     from scgan_nb.core.show import palette
     if isinstance(classes, LabelSet) or isinstance(classes, str) and classes in LABEL_SETS: return find_labels(classes)
     if isinstance(classes, (str, Path)): return read_labels(classes)
     found = [p for p in (Path(masks)/"labels.txt", Path(masks).parent/"labels.txt") if p.exists()]
     if classes is None and found: return read_labels(found[0])
-    if classes is None: raise ValueError(f"what do the ids in {masks} mean? Give classes=['ground', ...] or their number, or write labels.txt beside them: 'name red green blue' per class")
+    if classes is None:
+        raise ValueError(f"what do the ids in {masks} mean? Give classes=['ground', ...] or their number, or write "
+                         f"labels.txt beside them: 'name red green blue' per class")
     names = tuple(f"class_{i}" for i in range(classes)) if isinstance(classes, int) else tuple(classes)
     return LabelSet("own", names, tuple(map(tuple, palette(len(names)).tolist())), find_swaps(names))
 
@@ -38,7 +40,7 @@ YES, NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "-1", "-1.0", "false", "no")
 
 # %% ../../nbs/datasets/90_folder.ipynb #3ef98c9e
 def _row_problem(row, header, known):
-    "What is wrong with a line of the table, if anything"
+    "What is wrong with a line of the table, if anything."
     if len(row) != len(header): return f"{len(row)} columns, the header has {len(header)}"
     if row[0] in known: return f"{row[0]} is there already"
     for name, value in zip(header[1:], row[1:]):
@@ -46,37 +48,40 @@ def _row_problem(row, header, known):
 
 # %% ../../nbs/datasets/90_folder.ipynb #93b2a34e
 def read_csv(
-    path: str | Path,                                # table with a header
-    wanted: Iterable[str] | str = "all",             # names of attributes, or "all"
-) -> tuple[list[str], dict[str, Tensor]]:            # names in file order; {file name: (A,) float of 0 and 1}
-    "Attributes per file"
+    path:str|Path, # table with a header
+    wanted:Iterable[str]|str="all", # names of attributes, or "all"
+)->tuple[list[str], dict[str, Tensor]]: # names in file order; {file name: (A,) float of 0 and 1}
+    "Attributes per file."
     path = Path(path)
     if not path.exists(): raise DataError([Fault(str(path), "no such file", "correct the path of attrs")], "attributes")
     text = path.read_text("utf-8-sig")
     first = text.split("\n", 1)[0]
     lines = [[v.strip() for v in row] for row in csv.reader(text.splitlines(), delimiter=max(",;\t", key=first.count))]
-    if len(lines) < 2 or len(lines[0]) < 2: raise DataError([Fault(str(path), "no table", "write a header 'file,attribute,...' and a line per picture")], "attributes")
+    if len(lines) < 2 or len(lines[0]) < 2:
+        raise DataError([Fault(str(path), "no table", "write a header 'file,attribute,...' and a line per picture")],
+                        "attributes")
     header, found, faults = lines[0], {}, []
     columns = choose_attributes(path, header[1:], wanted)
     for k, row in enumerate(lines[1:], 2):
         if not any(row): continue
-        if problem := _row_problem(row, header, found): faults.append(Fault(f"{path}, line {k}", problem, "correct the line"))
+        if problem := _row_problem(row, header, found):
+            faults.append(Fault(f"{path}, line {k}", problem, "correct the line"))
         else: found[row[0]] = torch.tensor([float(row[1 + j].lower() in YES) for j in columns])
     if faults: raise DataError(faults, "attributes")
     return [header[1 + j] for j in columns], found
 
 # %% ../../nbs/datasets/90_folder.ipynb #2aa40092
 class FolderDataset(FileDataset):
-    "Pictures of a folder with the masks and attributes that belong to them"
+    "Pictures of a folder with the masks and attributes that belong to them."
     def __init__(self,
-        images: str | Path,                                        # folder of pictures, or one that holds images/, masks/, attrs.csv
-        masks: str | Path | None = None,                           # folder of PNGs of class ids
-        attrs: str | Path | None = None,                           # CSV: file name, then a column per attribute
-        size: int | tuple[int, int] = 128,                         # of the samples
-        classes: list[str] | int | str | Path | LabelSet | None = None,  # what the ids mean, see `labels_of`
-        attr_names: Iterable[str] | str = "all",                   # which columns of the CSV; they keep its order
-        recursive: bool = False,                                   # folders below, too
-        **kw,                                                      # `crop`, `fit`, `table`, `threads`, ... of `FileDataset`
+        images:str|Path, # folder of pictures, or one that holds images/, masks/, attrs.csv
+        masks:str|Path|None=None, # folder of PNGs of class ids
+        attrs:str|Path|None=None, # CSV: file name, then a column per attribute
+        size:int|tuple[int, int]=128, # of the samples
+        classes:list[str]|int|str|Path|LabelSet|None=None, # what the ids mean, see `labels_of`
+        attr_names:Iterable[str]|str="all", # which columns of the CSV; they keep its order
+        recursive:bool=False, # folders below, too
+        **kw, # `crop`, `fit`, `table`, `threads`, ... of `FileDataset`
     ):
         if masks is None and attrs is None: images, masks, attrs = _found(Path(images))
         items, faults = pair_files(images, masks, recursive)
@@ -85,20 +90,24 @@ class FolderDataset(FileDataset):
             names, rows = read_csv(attrs, attr_names)
             columns = {"attrs": _rows_of(items, rows, attrs)}
             known = {i.name for i in items}
-            faults += [Fault(f"{attrs}: {f}", f"no picture of this name in {images}", "add the picture, or remove the line") for f in rows if _stem(f, known) not in known]
-        super().__init__(items, labels_of(classes, masks) if masks is not None else None, names, size, columns=columns, faults=faults, **kw)
+            faults += [Fault(f"{attrs}: {f}", f"no picture of this name in {images}", "add the picture, or remove the "
+                             "line") for f in rows if _stem(f, known) not in known]
+        super().__init__(items, labels_of(classes, masks) if masks is not None else None, names, size, columns=columns,
+                         faults=faults, **kw)
 
 # %% ../../nbs/datasets/90_folder.ipynb #a416e334
 def _found(root):
-    "Pictures, masks and table of a folder with the usual names; else the folder itself"
+    "Pictures, masks and table of a folder with the usual names; else the folder itself."
     if not (root/"images").is_dir(): return root, None, None
     return root/"images", *(p if p.exists() else None for p in (root/"masks", root/"attrs.csv"))
 
 def _stem(name, known): return name if name in known else os.path.splitext(name)[0]
 
 def _rows_of(items, rows, path):
-    "Attributes (N, A) in the order of the items"
+    "Attributes (N, A) in the order of the items."
     known = {i.name for i in items}
     by_stem = {_stem(f, known): v for f, v in rows.items()}
-    if missing := [i for i in items if i.name not in by_stem]: raise DataError([Fault(i.image, f"not in {path}", "add a line for it, or remove the picture") for i in missing], "attributes")
+    if missing := [i for i in items if i.name not in by_stem]:
+        raise DataError([Fault(i.image, f"not in {path}", "add a line for it, or remove the picture") for i in missing],
+                        "attributes")
     return torch.stack([by_stem[i.name] for i in items])

@@ -23,35 +23,39 @@ from torch import Tensor
 # %% ../../nbs/datasets/00_labels.ipynb #2d9be86a
 @dataclass(frozen=True)
 class LabelSet:
-    "Class ids 0..n-1 with a name and a colour each, and the pairs of ids that a mirror exchanges"
-    name: str                                        # what `labels="..."` of a data set calls it
-    classes: tuple[str, ...]                         # name of id 0, 1, ...
-    colours: tuple[tuple[int, int, int], ...]        # red, green, blue of id 0, 1, ..., each 0..255
-    swaps: tuple[tuple[int, int], ...] = ()          # (left, right) ids
+    "Class ids 0..n-1 with a name and a colour each, and the pairs of ids that a mirror exchanges."
+    name:str # what `labels="..."` of a data set calls it
+    classes:tuple[str, ...] # name of id 0, 1, ...
+    colours:tuple[tuple[int, int, int], ...] # red, green, blue of id 0, 1, ..., each 0..255
+    swaps:tuple[tuple[int, int], ...]=() # (left, right) ids
 
     def __post_init__(self):
         if len(self.classes) != len(self.colours):
-            raise ValueError(f"label set {self.name!r} has {len(self.classes)} names but {len(self.colours)} colours: give one colour per class")
+            raise ValueError(f"label set {self.name!r} has {len(self.classes)} names but {len(self.colours)} colours: "
+                             f"give one colour per class")
         if not 0 < len(self.classes) <= 255:
-            raise ValueError(f"label set {self.name!r} has {len(self.classes)} classes: 1 to 255 fit, since ids are bytes and 255 means ignore")
+            raise ValueError(f"label set {self.name!r} has {len(self.classes)} classes: 1 to 255 fit, since ids are "
+                             f"bytes and 255 means ignore")
         if len(set(self.classes)) != len(self.classes):
-            raise ValueError(f"label set {self.name!r} uses a class name twice: {[c for c in self.classes if self.classes.count(c) > 1]}")
+            raise ValueError(f"label set {self.name!r} uses a class name twice: "
+                             f"{[c for c in self.classes if self.classes.count(c) > 1]}")
 
     def __len__(self): return len(self.classes)
 
     @cached_property
-    def palette(self) -> Tensor:
-        "(n,3) uint8"
+    def palette(self)->Tensor:
+        "(n,3) uint8."
         return torch.tensor(self.colours, dtype=torch.uint8)
 
-    def id(self, name: str) -> int:
-        "Number of a class"
-        if name not in self.classes: raise KeyError(f"no class {name!r} in {self.name!r}: it has {', '.join(self.classes)}")
+    def id(self, name:str)->int:
+        "Number of a class."
+        if name not in self.classes:
+            raise KeyError(f"no class {name!r} in {self.name!r}: it has {', '.join(self.classes)}")
         return self.classes.index(name)
 
     def __repr__(self): return f"LabelSet {self.name}: " + ", ".join(f"{i} {c}" for i, c in enumerate(self.classes))
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self)->str:
         chip = "<span style='display:inline-block;width:1em;height:1em;border:1px solid #888;vertical-align:-.15em;background:rgb{}'></span>"
         return " ".join(f"<span style='white-space:nowrap;margin-right:.8em'>{chip.format(c)} {i} {escape(n)}</span>"
                         for i, (n, c) in enumerate(zip(self.classes, self.colours)))
@@ -67,9 +71,9 @@ CELEBAMASK19 = LabelSet(
     swaps=((4, 5), (6, 7), (8, 9)))
 
 # %% ../../nbs/datasets/00_labels.ipynb #b3cedba9
-CELEBAMASK19_LAST = LabelSet(
-    "celebamask19_last", (*CELEBAMASK19.classes[1:], "background"), (*CELEBAMASK19.colours[1:], CELEBAMASK19.colours[0]),
-    swaps=tuple((left - 1, right - 1) for left, right in CELEBAMASK19.swaps))
+CELEBAMASK19_LAST = LabelSet("celebamask19_last", (*CELEBAMASK19.classes[1:], "background"),
+                             (*CELEBAMASK19.colours[1:], CELEBAMASK19.colours[0]),
+                             swaps=tuple((left - 1, right - 1) for left, right in CELEBAMASK19.swaps))
 
 # %% ../../nbs/datasets/00_labels.ipynb #9fbdada8
 LANDMARK7 = LabelSet(
@@ -79,11 +83,10 @@ LANDMARK7 = LabelSet(
     swaps=((2, 3),))
 
 # %% ../../nbs/datasets/00_labels.ipynb #f3e1dddf
-PORTRAIT10 = LabelSet(
-    "portrait10",
-    ("background", "face", "nose", "glasses", "eyes", "mouth", "hair", "hat", "neck", "cloth"),
-    ((38, 42, 56), (245, 200, 165), (226, 150, 118), (64, 150, 230), (40, 60, 150), (205, 50, 85), (122, 72, 34), (244, 128, 60),
-     (214, 162, 126), (70, 150, 112)))
+PORTRAIT10 = LabelSet("portrait10",
+                      ("background", "face", "nose", "glasses", "eyes", "mouth", "hair", "hat", "neck", "cloth"),
+                      ((38, 42, 56), (245, 200, 165), (226, 150, 118), (64, 150, 230), (40, 60, 150), (205, 50, 85),
+                       (122, 72, 34), (244, 128, 60), (214, 162, 126), (70, 150, 112)))
 
 # %% ../../nbs/datasets/00_labels.ipynb #32733aeb
 FASHION7 = LabelSet(
@@ -93,18 +96,19 @@ FASHION7 = LabelSet(
 
 # %% ../../nbs/datasets/00_labels.ipynb #b9b6176e
 def bit_colour(
-    i: int,                         # any number 0..255
-) -> tuple[int, int, int]:          # red, green, blue, each 0..255
-    "PASCAL VOC's colour of a number: its bits, dealt to red, green and blue from the lowest on"
-    return tuple(sum((i >> (3 * k + channel) & 1) << (7 - k) for k in range(3)) for channel in range(3))
+    i:int, # any number 0..255
+)->tuple[int, int, int]: # red, green, blue, each 0..255
+    "PASCAL VOC's colour of a number: its bits, dealt to red, green and blue from the lowest on."
+    return tuple(sum((i >> (3*k + channel) & 1) << (7 - k) for k in range(3)) for channel in range(3))
 
 # %% ../../nbs/datasets/00_labels.ipynb #926ff506
 _NATURAL = {"sky": (135, 190, 235), "sky-other": (135, 190, 235), "clouds": (225, 233, 240), "sea": (40, 105, 160),
-            "tree": (45, 105, 50), "grass": (110, 170, 75), "building": (165, 110, 90), "building-other": (165, 110, 90), "road": (115, 110, 120),
-            "sand": (230, 210, 160), "snow": (245, 248, 252), "unlabelled": (0, 0, 0), "unknown": (0, 0, 0)}
+            "tree": (45, 105, 50), "grass": (110, 170, 75), "building": (165, 110, 90),
+            "building-other": (165, 110, 90), "road": (115, 110, 120), "sand": (230, 210, 160), "snow": (245, 248, 252),
+            "unlabelled": (0, 0, 0), "unknown": (0, 0, 0)}
 
 def _numbered(name, classes):
-    "Label set whose colours come from the numbers, but for a few that everybody knows"
+    "Label set whose colours come from the numbers, but for a few that everybody knows."
     return LabelSet(name, tuple(classes), tuple(_NATURAL.get(c, bit_colour(i + 1)) for i, c in enumerate(classes)))
 
 # %% ../../nbs/datasets/00_labels.ipynb #aa92da6e
@@ -139,31 +143,32 @@ ADE20K151 = _numbered("ade20k151", [*_ADE, "unknown"])
 ADE20K151_RAW = LabelSet("ade20k151_raw", ("unknown", *_ADE), ((0, 0, 0), *ADE20K150.colours))
 
 # %% ../../nbs/datasets/00_labels.ipynb #fe6c8a6a
-CITYSCAPES35 = LabelSet(
-    "cityscapes35",
-    ("unlabeled", "ego vehicle", "rectification border", "out of roi", "static", "dynamic", "ground", "road", "sidewalk", "parking",
-     "rail track", "building", "wall", "fence", "guard rail", "bridge", "tunnel", "pole", "polegroup", "traffic light", "traffic sign",
-     "vegetation", "terrain", "sky", "person", "rider", "car", "truck", "bus", "caravan", "trailer", "train", "motorcycle", "bicycle",
-     "license plate"),
-    (*((0, 0, 0),) * 5, (111, 74, 0), (81, 0, 81), (128, 64, 128), (244, 35, 232), (250, 170, 160), (230, 150, 140), (70, 70, 70),
-     (102, 102, 156), (190, 153, 153), (180, 165, 180), (150, 100, 100), (150, 120, 90), (153, 153, 153), (153, 153, 153),
-     (250, 170, 30), (220, 220, 0), (107, 142, 35), (152, 251, 152), (70, 130, 180), (220, 20, 60), (255, 0, 0), (0, 0, 142), (0, 0, 70),
-     (0, 60, 100), (0, 0, 90), (0, 0, 110), (0, 80, 100), (0, 0, 230), (119, 11, 32), (0, 0, 142)))
+CITYSCAPES35 = LabelSet("cityscapes35",
+                        ("unlabeled", "ego vehicle", "rectification border", "out of roi", "static", "dynamic",
+                         "ground", "road", "sidewalk", "parking", "rail track", "building", "wall", "fence",
+                         "guard rail", "bridge", "tunnel", "pole", "polegroup", "traffic light", "traffic sign",
+                         "vegetation", "terrain", "sky", "person", "rider", "car", "truck", "bus", "caravan", "trailer",
+                         "train", "motorcycle", "bicycle", "license plate"),
+                        (*((0, 0, 0),)*5, (111, 74, 0), (81, 0, 81), (128, 64, 128), (244, 35, 232), (250, 170, 160),
+                         (230, 150, 140), (70, 70, 70), (102, 102, 156), (190, 153, 153), (180, 165, 180),
+                         (150, 100, 100), (150, 120, 90), (153, 153, 153), (153, 153, 153), (250, 170, 30),
+                         (220, 220, 0), (107, 142, 35), (152, 251, 152), (70, 130, 180), (220, 20, 60), (255, 0, 0),
+                         (0, 0, 142), (0, 0, 70), (0, 60, 100), (0, 0, 90), (0, 0, 110), (0, 80, 100), (0, 0, 230),
+                         (119, 11, 32), (0, 0, 142)))
 
 # %% ../../nbs/datasets/00_labels.ipynb #34b4ef2e
-SCENES = LabelSet(
-    "scenes18",
-    ("sky", "cloud", "sun", "mountain", "grass", "field", "sand", "water", "road",
-     "conifer", "tree", "bush", "house", "roof", "person", "car", "boat", "animal"),
-    ((142, 202, 230), (237, 244, 250), (255, 214, 64), (126, 120, 152), (139, 195, 94), (226, 190, 92), (244, 222, 179), (40, 122, 178), (92, 96, 108),
-     (24, 92, 74), (62, 140, 66), (178, 208, 64), (240, 178, 140), (190, 62, 52), (232, 64, 140), (116, 54, 168), (0, 196, 190), (128, 78, 44)))
+SCENES = LabelSet("scenes18", ("sky", "cloud", "sun", "mountain", "grass", "field", "sand", "water", "road", "conifer",
+                               "tree", "bush", "house", "roof", "person", "car", "boat", "animal"),
+                  ((142, 202, 230), (237, 244, 250), (255, 214, 64), (126, 120, 152), (139, 195, 94), (226, 190, 92),
+                   (244, 222, 179), (40, 122, 178), (92, 96, 108), (24, 92, 74), (62, 140, 66), (178, 208, 64),
+                   (240, 178, 140), (190, 62, 52), (232, 64, 140), (116, 54, 168), (0, 196, 190), (128, 78, 44)))
 
 # %% ../../nbs/datasets/00_labels.ipynb #8d3d699f
 def label_table(
-    mapping: dict[int, int],        # old id -> new id; what is absent becomes `other`
-    other: int = -1,                # -1: such an id is an error
-) -> Tensor:                        # (256,) int16, entries -1..255
-    "Look-up table of a change of class numbers; 255 stays 255 unless `mapping` says otherwise"
+    mapping:dict[int, int], # old id -> new id; what is absent becomes `other`
+    other:int=-1, # -1: such an id is an error
+)->Tensor: # (256,) int16, entries -1..255
+    "Look-up table of a change of class numbers; 255 stays 255 unless `mapping` says otherwise."
     table = torch.full((256,), other, dtype=torch.int16)
     for old, new in {255: 255, **mapping}.items():
         if not (0 <= old <= 255 and 0 <= new <= 255): raise ValueError(f"ids are 0..255, got {old} -> {new}")
@@ -172,27 +177,27 @@ def label_table(
 
 # %% ../../nbs/datasets/00_labels.ipynb #2a4e7357
 def identity_table(
-    n: int,                         # number of classes
-) -> Tensor:                        # (256,) int16
-    "Table that keeps 0..n-1 and 255, and refuses the rest"
+    n:int, # number of classes
+)->Tensor: # (256,) int16
+    "Table that keeps 0..n-1 and 255, and refuses the rest."
     return label_table({i: i for i in range(n)})
 
 # %% ../../nbs/datasets/00_labels.ipynb #9147e6e9
 def apply_table(
-    mask: Tensor,                   # (...) ids 0..255, any integer type
-    table: Tensor,                  # (256,) from `label_table`
-) -> Tensor:                        # (...) int64; -1 where the table refuses
-    "New ids of a label map"
+    mask:Tensor, # (...) ids 0..255, any integer type
+    table:Tensor, # (256,) from `label_table`
+)->Tensor: # (...) int64; -1 where the table refuses
+    "New ids of a label map."
     return table.to(mask.device, torch.int64)[mask.long()]
 
 # %% ../../nbs/datasets/00_labels.ipynb #c3b3a515
 def reduction(
-    source: LabelSet,
-    target: LabelSet,
-    groups: dict[str, tuple[str, ...]],      # class of the target -> classes of the source
-    rest: str = "background",                # class of the target for all others
-) -> Tensor:                                 # (256,) int16; ids beyond the source are refused
-    "Table that joins classes, written with names instead of numbers"
+    source:LabelSet,
+    target:LabelSet,
+    groups:dict[str, tuple[str, ...]], # class of the target -> classes of the source
+    rest:str="background", # class of the target for all others
+)->Tensor: # (256,) int16; ids beyond the source are refused
+    "Table that joins classes, written with names instead of numbers."
     mapping = {i: target.id(rest) for i in range(len(source))}
     for new, olds in groups.items(): mapping |= {source.id(old): target.id(new) for old in olds}
     return label_table(mapping)
@@ -206,9 +211,11 @@ CELEBAMASK19_TO_LANDMARK7 = reduction(CELEBAMASK19, LANDMARK7, {
 CELEBAMASK19_TO_LAST = label_table({0: 18, **{v: v - 1 for v in range(1, 19)}})
 
 # %% ../../nbs/datasets/00_labels.ipynb #fcedaa55
-CELEBAMASK19_TO_PORTRAIT10 = reduction(CELEBAMASK19, PORTRAIT10, {
-    "face": ("skin", "l_brow", "r_brow", "l_ear", "r_ear", "ear_r"), "nose": ("nose",), "glasses": ("eye_g",), "eyes": ("l_eye", "r_eye"),
-    "mouth": ("mouth", "u_lip", "l_lip"), "hair": ("hair",), "hat": ("hat",), "neck": ("neck", "neck_l"), "cloth": ("cloth",)})
+CELEBAMASK19_TO_PORTRAIT10 = reduction(CELEBAMASK19, PORTRAIT10,
+                                       {"face": ("skin", "l_brow", "r_brow", "l_ear", "r_ear", "ear_r"),
+                                        "nose": ("nose",), "glasses": ("eye_g",), "eyes": ("l_eye", "r_eye"),
+                                        "mouth": ("mouth", "u_lip", "l_lip"), "hair": ("hair",), "hat": ("hat",),
+                                        "neck": ("neck", "neck_l"), "cloth": ("cloth",)})
 
 # %% ../../nbs/datasets/00_labels.ipynb #55c082a5
 COCOSTUFF182_TO_183 = label_table({**{i: i for i in range(182)}, 255: 182})
@@ -217,71 +224,82 @@ ADE20K_RAW_TO_150 = label_table({0: 255, **{v: v - 1 for v in range(1, 151)}})
 
 # %% ../../nbs/datasets/00_labels.ipynb #4425ce9a
 def swap_table(
-    swaps: tuple[tuple[int, int], ...],      # pairs of ids
-) -> Tensor:                                 # (256,) int16
-    "Table that exchanges left and right ids and keeps all others"
+    swaps:tuple[tuple[int, int], ...], # pairs of ids
+)->Tensor: # (256,) int16
+    "Table that exchanges left and right ids and keeps all others."
     table = torch.arange(256, dtype=torch.int16)
     for left, right in swaps: table[left], table[right] = right, left
     return table
 
 # %% ../../nbs/datasets/00_labels.ipynb #47dcd6d7
-LABEL_SETS = {s.name: s for s in (CELEBAMASK19, LANDMARK7, PORTRAIT10, FASHION7, CELEBAMASK19_LAST, COCOSTUFF182, COCOSTUFF183, ADE20K150, ADE20K151, ADE20K151_RAW, CITYSCAPES35, SCENES)}
-REDUCTIONS = {("celebamask19", "celebamask19_last"): CELEBAMASK19_TO_LAST, ("celebamask19", "landmark7"): CELEBAMASK19_TO_LANDMARK7, ("celebamask19", "portrait10"): CELEBAMASK19_TO_PORTRAIT10,
+LABEL_SETS = {s.name: s for s in (CELEBAMASK19, LANDMARK7, PORTRAIT10, FASHION7, CELEBAMASK19_LAST, COCOSTUFF182,
+                                  COCOSTUFF183, ADE20K150, ADE20K151, ADE20K151_RAW, CITYSCAPES35, SCENES)}
+REDUCTIONS = {("celebamask19", "celebamask19_last"): CELEBAMASK19_TO_LAST,
+              ("celebamask19", "landmark7"): CELEBAMASK19_TO_LANDMARK7,
+              ("celebamask19", "portrait10"): CELEBAMASK19_TO_PORTRAIT10,
               ("cocostuff182", "cocostuff183"): COCOSTUFF182_TO_183, ("ade20k151_raw", "ade20k151"): ADE20K_RAW_TO_151,
               ("ade20k151_raw", "ade20k150"): ADE20K_RAW_TO_150}
 
 # %% ../../nbs/datasets/00_labels.ipynb #3ab4f9ba
 def find_labels(
-    labels: str | LabelSet,             # a name of `LABEL_SETS`, or a set of your own
-) -> LabelSet:
-    "The label set of a name"
+    labels:str|LabelSet, # a name of `LABEL_SETS`, or a set of your own
+)->LabelSet:
+    "The label set of a name."
     if isinstance(labels, LabelSet): return labels
-    if labels not in LABEL_SETS: raise ValueError(f"unknown label set {labels!r}: choose one of {', '.join(LABEL_SETS)}, or give a LabelSet")
+    if labels not in LABEL_SETS:
+        raise ValueError(f"unknown label set {labels!r}: choose one of {', '.join(LABEL_SETS)}, or give a LabelSet")
     return LABEL_SETS[labels]
 
 # %% ../../nbs/datasets/00_labels.ipynb #d5e1128f
 def table_between(
-    source: LabelSet,                   # how the files are numbered
-    target: LabelSet,                   # what the sample shall hold
-) -> Tensor:                            # (256,) int16
-    "Table from one label set to another"
+    source:LabelSet, # how the files are numbered
+    target:LabelSet, # what the sample shall hold
+)->Tensor: # (256,) int16
+    "Table from one label set to another."
     if source == target: return identity_table(len(source))
     if (source.name, target.name) not in REDUCTIONS:
-        raise ValueError(f"no reduction from {source.name!r} to {target.name!r}: known are {', '.join(f'{a} -> {b}' for a, b in REDUCTIONS)}")
+        raise ValueError(f"no reduction from {source.name!r} to {target.name!r}: known are "
+                         f"{', '.join(f'{a} -> {b}' for a, b in REDUCTIONS)}")
     return REDUCTIONS[source.name, target.name]
 
 # %% ../../nbs/datasets/00_labels.ipynb #a2056efd
 def find_swaps(
-    classes: tuple[str, ...],
-) -> tuple[tuple[int, int], ...]:
-    "Pairs (left, right) of ids whose names differ only in left_/right_ or l_/r_ at the start"
+    classes:tuple[str, ...],
+)->tuple[tuple[int, int], ...]:
+    "Pairs (left, right) of ids whose names differ only in left_/right_ or l_/r_ at the start."
     partner = lambda c: re.sub("^left_", "right_", c) if c.startswith("left_") else re.sub("^l_", "r_", c)
-    return tuple((i, classes.index(partner(c))) for i, c in enumerate(classes) if partner(c) != c and partner(c) in classes)
+    return tuple((i, classes.index(partner(c))) for i, c in enumerate(classes) if partner(c) != c
+                 and partner(c) in classes)
 
 # %% ../../nbs/datasets/00_labels.ipynb #00f4b6ef
 def read_labels(
-    path: str | Path,                   # text file: "name red green blue" per class, "#" begins a comment
-) -> LabelSet:                          # named like the file, without its ending
-    "Label set from a small text file beside the data"
+    path:str|Path, # text file: "name red green blue" per class, "#" begins a comment
+)->LabelSet: # named like the file, without its ending
+    "Label set from a small text file beside the data."
     path = Path(path)
-    if not path.exists(): raise FileNotFoundError(f"no label file {path}: write one line per class, 'name red green blue', in the order of the ids")
-    lines = [(k, fields) for k, line in enumerate(path.read_text("utf-8").splitlines(), 1) if (fields := line.split("#")[0].split())]
+    if not path.exists():
+        raise FileNotFoundError(f"no label file {path}: write one line per class, 'name red green blue', in the order "
+                                f"of the ids")
+    lines = [(k, fields) for k, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+             if (fields := line.split("#")[0].split())]
     for k, fields in lines:
         if len(fields) != 4 or not all(f.isdigit() and int(f) < 256 for f in fields[1:]):
-            raise ValueError(f"{path}, line {k}: expected 'name red green blue' with numbers 0..255, got {' '.join(fields)!r}")
+            raise ValueError(f"{path}, line {k}: expected 'name red green blue' with numbers 0..255, got "
+                             f"{' '.join(fields)!r}")
     classes = tuple(fields[0] for _, fields in lines)
     return LabelSet(path.stem, classes, tuple(tuple(map(int, f[1:])) for _, f in lines), find_swaps(classes))
 
 # %% ../../nbs/datasets/00_labels.ipynb #83d5c379
 def write_labels(
-    labels: LabelSet,
-    path: str | Path,                   # text file that `read_labels` reads
+    labels:LabelSet,
+    path:str|Path, # text file that `read_labels` reads
 ):
-    "Write a label set to a text file"
-    Path(path).write_text("".join(f"{c} {r} {g} {b}\n" for c, (r, g, b) in zip(labels.classes, labels.colours)), "utf-8")
+    "Write a label set to a text file."
+    Path(path).write_text("".join(f"{c} {r} {g} {b}\n" for c, (r, g, b) in zip(labels.classes, labels.colours)),
+                          "utf-8")
 
 # %% ../../nbs/datasets/00_labels.ipynb #aff03697
 POSE18_SWAPS = ((2, 5), (3, 6), (4, 7), (8, 11), (9, 12), (10, 13), (14, 15), (16, 17))
 LANDMARK68_SWAPS = (*((i, 16 - i) for i in range(8)), *((17 + i, 26 - i) for i in range(5)), (31, 35), (32, 34),
-                    *((36 + i, j) for i, j in enumerate((45, 44, 43, 42, 47, 46))), (48, 54), (49, 53), (50, 52), (55, 59), (56, 58),
-                    (60, 64), (61, 63), (65, 67))
+                    *((36 + i, j) for i, j in enumerate((45, 44, 43, 42, 47, 46))), (48, 54), (49, 53), (50, 52),
+                    (55, 59), (56, 58), (60, 64), (61, 63), (65, 67))

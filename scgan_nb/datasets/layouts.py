@@ -16,80 +16,98 @@ from .labels import ADE20K151_RAW, CITYSCAPES35, COCOSTUFF182, LabelSet, find_la
 
 # %% ../../nbs/datasets/20_layouts.ipynb #ff8ba75a
 def _check_layout(name, root, split, splits, folders, layout):
-    "Raise if there is no such part, or a folder is missing"
-    if split not in splits: raise DataError([Fault(str(root), f"no part {split!r}", f"choose split={' or '.join(map(repr, splits))}")], name)
-    missing = [Fault(str(root/f), "no such folder", fix or f"{name} needs {layout} below the folder that you give") for f, fix in folders.items() if not (root/f).is_dir()]
+    "Raise if there is no such part, or a folder is missing."
+    if split not in splits:
+        raise DataError([Fault(str(root), f"no part {split!r}", f"choose split={' or '.join(map(repr, splits))}")],
+                        name)
+    missing = [Fault(str(root/f), "no such folder", fix or f"{name} needs {layout} below the folder that you give")
+               for f, fix in folders.items() if not (root/f).is_dir()]
     if missing: raise DataError(missing, name)
 
 # %% ../../nbs/datasets/20_layouts.ipynb #7aa708e5
 class COCOStuff(FileDataset):
-    "COCO with 182 classes of things and stuff; what nobody labelled is class 182, or 255"
+    "COCO with 182 classes of things and stuff; what nobody labelled is class 182, or 255."
     def __init__(self,
-        root: str | Path,                              # folder with {split}_img, {split}_label and, if asked for, {split}_inst
-        size: int | tuple[int, int] = 256,             # of the samples
-        split: str = "train",                          # "train" or "val"
-        labels: str | LabelSet = "cocostuff183",       # or "cocostuff182": pixels without a class are 255, ignored
-        instances: bool = False,                       # also read the instance maps; the authors trained without
-        fit: str = "stretch",                          # to a square by squeezing, as the authors do; "crop" cuts the longer side
-        resample: str = "bicubic",                     # or "bilinear"
-        **kw,                                          # `threads`, `crop`, ... of `FileDataset`
+        root:str|Path, # folder with {split}_img, {split}_label and, if asked for, {split}_inst
+        size:int|tuple[int, int]=256, # of the samples
+        split:str="train", # "train" or "val"
+        labels:str|LabelSet="cocostuff183", # or "cocostuff182": pixels without a class are 255, ignored
+        instances:bool=False, # also read the instance maps; the authors trained without
+        fit:str="stretch", # to a square by squeezing, as the authors do; "crop" cuts the longer side
+        resample:str="bicubic", # or "bilinear"
+        **kw, # `threads`, `crop`, ... of `FileDataset`
     ):
         root, labels = Path(root), find_labels(labels)
-        folders = {f"{split}_img": None, f"{split}_label": None} | ({f"{split}_inst": "put the instance maps there, or open the data with instances=False"} if instances else {})
+        folders = ({f"{split}_img": None, f"{split}_label": None} | ({f"{split}_inst": "put the instance maps there, "
+                                                                      "or open the data with instances=False"}
+                                                                     if instances else {}))
         _check_layout("COCOStuff", root, split, ("train", "val"), folders, f"{split}_img/ and {split}_label/")
         items, faults = pair_files(root/f"{split}_img", root/f"{split}_label")
         items = [Item(i.name, i.image, i.mask, os.path.join(root, f"{split}_inst", f"{i.name}.png")) for i in items]
-        super().__init__(items, labels, size=size, table=table_between(COCOSTUFF182, labels), faults=faults, instances=instances, fit=fit, resample=resample, **kw)
+        super().__init__(items, labels, size=size, table=table_between(COCOSTUFF182, labels), faults=faults,
+                         instances=instances, fit=fit, resample=resample, **kw)
 
 # %% ../../nbs/datasets/20_layouts.ipynb #b59492e4
 class ADE20K(FileDataset):
-    "The 150 classes of ADE20K's scene parsing challenge"
+    "The 150 classes of ADE20K's scene parsing challenge."
     def __init__(self,
-        root: str | Path,                              # searched with all folders below
-        size: int | tuple[int, int] = 256,             # of the samples
-        split: str = "train",                          # "train" or "val"
-        labels: str | LabelSet = "ade20k151",          # numbers shifted, unknown last; "ade20k151_raw": unknown first; "ade20k150": unknown is 255
-        fit: str = "stretch",                          # to a square by squeezing, as the authors do; "crop" cuts the longer side
-        resample: str = "bicubic",                     # or "bilinear"
-        **kw,                                          # `threads`, `crop`, ... of `FileDataset`
+        root:str|Path, # searched with all folders below
+        size:int|tuple[int, int]=256, # of the samples
+        split:str="train", # "train" or "val"
+        labels:str|LabelSet="ade20k151", # numbers shifted, unknown last; "ade20k151_raw": unknown first; "ade20k150": unknown is 255
+        fit:str="stretch", # to a square by squeezing, as the authors do; "crop" cuts the longer side
+        resample:str="bicubic", # or "bilinear"
+        **kw, # `threads`, `crop`, ... of `FileDataset`
     ):
         root, labels = Path(root), find_labels(labels)
-        _check_layout("ADE20K", root, split, ("train", "val"), {"": None}, "ADE_train_00000001.jpg, ADE_train_00000001.png, ...")
-        (pictures, faults), (maps, more) = (stems([f for f in list_files(root, (ending,), True) if f"_{split}_" in _base(f)], root, _base) for ending in (".jpg", ".png"))
-        if not pictures: raise DataError([Fault(str(root), f"no .jpg with _{split}_ in its name, here or below", "give the folder that holds ADE_train_00000001.jpg, ..., for example ADEChallengeData2016")], "ADE20K")
+        _check_layout("ADE20K", root, split, ("train", "val"), {"": None}, "ADE_train_00000001.jpg, "
+                      "ADE_train_00000001.png, ...")
+        (pictures, faults), (maps, more) = (stems([f for f in list_files(root, (ending,), True)
+                                                   if f"_{split}_" in _base(f)], root, _base)
+                                            for ending in (".jpg", ".png"))
+        if not pictures:
+            raise DataError([Fault(str(root), f"no .jpg with _{split}_ in its name, here or below",
+                                    "give the folder that holds ADE_train_00000001.jpg, ..., for example "
+                                   "ADEChallengeData2016")], "ADE20K")
         items = [Item(name, p, maps.get(name, _annotation(root, p))) for name, p in pictures.items()]
-        super().__init__(items, labels, size=size, table=table_between(ADE20K151_RAW, labels), faults=faults + more + orphans(maps, pictures, root), fit=fit, resample=resample, **kw)
+        super().__init__(items, labels, size=size, table=table_between(ADE20K151_RAW, labels),
+                         faults=faults + more + orphans(maps, pictures, root), fit=fit, resample=resample, **kw)
 
 # %% ../../nbs/datasets/20_layouts.ipynb #52e5fbbe
 def _base(file): return os.path.splitext(os.path.basename(file))[0]
 
 def _annotation(root, picture):
-    "Where the label map of a picture would be"
+    "Where the label map of a picture would be."
     folders, file = os.path.split(os.path.relpath(picture, root))
     return str(root/folders.replace("images", "annotations")/(os.path.splitext(file)[0] + ".png"))
 
 # %% ../../nbs/datasets/20_layouts.ipynb #51102f90
 class Cityscapes(FileDataset):
-    "Streets of fifty cities: pictures, label ids and instance numbers"
+    "Streets of fifty cities: pictures, label ids and instance numbers."
     def __init__(self,
-        root: str | Path,                              # folder with leftImg8bit/ and gtFine/
-        size: int | tuple[int, int] = 256,             # height, the width is twice that; or (height, width)
-        split: str = "train",                          # "train" or "val"
-        instances: bool = True,                        # also read the instance maps
-        fit: str = "stretch",                          # by squeezing, as the authors do; "crop" cuts what is too long
-        resample: str = "bicubic",                     # or "bilinear"
-        **kw,                                          # `threads`, `crop`, ... of `FileDataset`
+        root:str|Path, # folder with leftImg8bit/ and gtFine/
+        size:int|tuple[int, int]=256, # height, the width is twice that; or (height, width)
+        split:str="train", # "train" or "val"
+        instances:bool=True, # also read the instance maps
+        fit:str="stretch", # by squeezing, as the authors do; "crop" cuts what is too long
+        resample:str="bicubic", # or "bilinear"
+        **kw, # `threads`, `crop`, ... of `FileDataset`
     ):
         root = Path(root)
         images, truth = root/"leftImg8bit"/split, root/"gtFine"/split
-        _check_layout("Cityscapes", root, split, ("train", "val"), {f"leftImg8bit/{split}": None, f"gtFine/{split}": None}, f"leftImg8bit/{split}/<city>/ and gtFine/{split}/<city>/")
+        _check_layout("Cityscapes", root, split, ("train", "val"),
+                      {f"leftImg8bit/{split}": None, f"gtFine/{split}": None}, f"leftImg8bit/{split}/<city>/ and "
+                      f"gtFine/{split}/<city>/")
         pictures, faults = stems(list_files(images, ("_leftimg8bit.png",), recursive=True), images, _view)
         maps, more = stems(list_files(truth, ("_gtfine_labelids.png",), recursive=True), truth, _view)
         place = lambda picture, kind: str(truth/Path(picture).parent.name/f"{_view(picture)}_gtFine_{kind}.png")
-        items = [Item(name, p, maps.get(name, place(p, "labelIds")), place(p, "instanceIds")) for name, p in pictures.items()]
-        super().__init__(items, CITYSCAPES35, size=(size, 2 * size) if isinstance(size, int) else size, faults=faults + more + orphans(maps, pictures, images), instances=instances, fit=fit, resample=resample, **kw)
+        items = [Item(name, p, maps.get(name, place(p, "labelIds")), place(p, "instanceIds"))
+                 for name, p in pictures.items()]
+        super().__init__(items, CITYSCAPES35, size=(size, 2*size) if isinstance(size, int) else size,
+                         faults=faults + more + orphans(maps, pictures, images), instances=instances, fit=fit,
+                         resample=resample, **kw)
 
 # %% ../../nbs/datasets/20_layouts.ipynb #ab6c83d5
 def _view(file):
-    "City, sequence and frame: what the files of one view have in common"
+    "City, sequence and frame: what the files of one view have in common."
     return re.sub(r"_(leftImg8bit|gtFine_\w+)\.png$", "", os.path.basename(file))

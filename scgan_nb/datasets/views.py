@@ -22,82 +22,85 @@ from .base import ImageDataset
 from .labels import LANDMARK68_SWAPS, POSE18_SWAPS, apply_table, swap_table
 
 # %% ../../nbs/datasets/02_views.ipynb #64c7716f
-_PLANES = ("image", "mask", "edge", "instance", "depth", "normal")        # (..., H, W)
-_POINTS = ("pose", "landmarks")                                           # (..., L, 2) as (y, x)
-_FIXED = ("attrs", "identity", "index", "z")                              # know no left and right
+_PLANES = ("image", "mask", "edge", "instance", "depth", "normal") # (..., H, W)
+_POINTS = ("pose", "landmarks") # (..., L, 2) as (y, x)
+_FIXED = ("attrs", "identity", "index", "z") # know no left and right
 
 def _plain(key): return key.removeprefix("source_").removeprefix("target_")
 
 def _frame(batch):
-    "Height and width of the planes of a batch"
+    "Height and width of the planes of a batch."
     plane = next((v for k, v in batch.items() if _plain(k) in _PLANES), None)
-    if plane is None: raise ValueError(f"a batch with the keys {list(batch)} has no picture or mask: height and width are unknown")
+    if plane is None:
+        raise ValueError(f"a batch with the keys {list(batch)} has no picture or mask: height and width are unknown")
     return plane.shape[-2:]
 
 def _exchange(x, swaps, dim):
-    "Swap pairs of entries along an axis"
+    "Swap pairs of entries along an axis."
     order = list(range(x.shape[dim]))
     for a, b in swaps: order[a], order[b] = b, a
     return x.index_select(dim, torch.tensor(order, device=x.device))
 
 # %% ../../nbs/datasets/02_views.ipynb #64e12896
 def _mirror_points(x, width, swaps):
-    "Mirror (..., L, 2) points and exchange left and right ones"
+    "Mirror (..., L, 2) points and exchange left and right ones."
     x = _exchange(x, swaps, -2).clone()
     x[..., 1] = width - 1 - x[..., 1]
     return x
 
 def _mirror(key, x, width, swaps, pose_swaps, landmark_swaps):
-    "Mirror one entry of a batch"
+    "Mirror one entry of a batch."
     if key in _FIXED: return x
-    if key == "light": return x * x.new_tensor([-1, 1, 1])
+    if key == "light": return x*x.new_tensor([-1, 1, 1])
     if key == "pose": return _mirror_points(x, width, pose_swaps)
     if key == "landmarks" and landmark_swaps is not None: return _mirror_points(x, width, landmark_swaps)
-    if key == "landmarks": raise ValueError(f"{x.shape[-2]} landmarks: which are left and right? Give landmark_swaps=((left, right), ...)")
+    if key == "landmarks":
+        raise ValueError(f"{x.shape[-2]} landmarks: which are left and right? Give landmark_swaps=((left, right), ...)")
     if key not in _PLANES: raise ValueError(f"hflip does not know how to mirror {key!r}: drop it from the batch first")
     x = x.flip(-1)
-    if key == "normal": return x * x.new_tensor([-1, 1, 1])[:, None, None]
+    if key == "normal": return x*x.new_tensor([-1, 1, 1])[:, None, None]
     return apply_table(x, swap_table(swaps)) if key == "mask" else x
 
 # %% ../../nbs/datasets/02_views.ipynb #ca3d1cbd
 def hflip(
-    batch: Batch,                               # of samples, or one sample
-    swaps: tuple = (),                          # (left, right) class ids of the mask, `dataset.swaps`
-    where: Tensor | None = None,                # (B,) bool: which samples; None: all
-    pose_swaps: tuple = POSE18_SWAPS,           # (left, right) joints
-    landmark_swaps: tuple | None = None,        # (left, right) landmarks; None: known for 68 points
-) -> Batch:                                     # the same keys and shapes
-    "Mirror everything in a batch, left becomes right"
+    batch:Batch, # of samples, or one sample
+    swaps:tuple=(), # (left, right) class ids of the mask, `dataset.swaps`
+    where:Tensor|None=None, # (B,) bool: which samples; None: all
+    pose_swaps:tuple=POSE18_SWAPS, # (left, right) joints
+    landmark_swaps:tuple|None=None, # (left, right) landmarks; None: known for 68 points
+)->Batch: # the same keys and shapes
+    "Mirror everything in a batch, left becomes right."
     width = _frame(batch)[1]
     out = Batch()
     for key, x in batch.items():
         known = LANDMARK68_SWAPS if landmark_swaps is None and x.ndim > 1 and x.shape[-2] == 68 else landmark_swaps
         flipped = _mirror(_plain(key), x, width, swaps, pose_swaps, known)
-        out[key] = flipped if where is None else torch.where(where.to(x.device).view(-1, *[1] * (x.ndim - 1)), flipped, x)
+        out[key] = flipped if where is None else torch.where(where.to(x.device).view(-1, *[1]*(x.ndim - 1)), flipped, x)
     return out
 
 # %% ../../nbs/datasets/02_views.ipynb #cca0ea4d
 def _cut(x, top, left, height, width):
-    "One rectangle of the planes (..., H, W)"
+    "One rectangle of the planes (..., H, W)."
     if not (0 <= top <= x.shape[-2] - height and 0 <= left <= x.shape[-1] - width):
         raise ValueError(f"a {height} x {width} cut at ({top}, {left}) leaves the {x.shape[-2]} x {x.shape[-1]} picture")
     return x[..., top:top + height, left:left + width]
 
 # %% ../../nbs/datasets/02_views.ipynb #cfeac314
 def crop(
-    batch: Batch,                       # (B, ...) each
-    top: int | Tensor,                  # first row, one or (B,)
-    left: int | Tensor,                 # first column, one or (B,)
-    height: int,                        # of the cut
-    width: int,                         # of the cut
-) -> Batch:                             # joints that fall outside become NaN, landmarks stay
-    "Cut the same rectangle out of everything in a batch"
+    batch:Batch, # (B, ...) each
+    top:int|Tensor, # first row, one or (B,)
+    left:int|Tensor, # first column, one or (B,)
+    height:int, # of the cut
+    width:int, # of the cut
+)->Batch: # joints that fall outside become NaN, landmarks stay
+    "Cut the same rectangle out of everything in a batch."
     _frame(batch)
     n = len(next(iter(batch.values())))
     tops, lefts = (torch.as_tensor(t).expand(n).tolist() for t in (top, left))
     out = Batch(batch)
     for key, x in batch.items():
-        if _plain(key) in _PLANES: out[key] = torch.stack([_cut(v, t, l, height, width) for v, t, l in zip(x, tops, lefts)])
+        if _plain(key) in _PLANES:
+            out[key] = torch.stack([_cut(v, t, l, height, width) for v, t, l in zip(x, tops, lefts)])
         if _plain(key) in _POINTS: out[key] = x - x.new_tensor(list(zip(tops, lefts)))[:, None]
         if _plain(key) == "pose":
             inside = ((out[key] >= 0) & (out[key] <= x.new_tensor([height - 1, width - 1]))).all(-1, keepdim=True)
@@ -106,42 +109,44 @@ def crop(
 
 # %% ../../nbs/datasets/02_views.ipynb #ad1e8b65
 class Augmented(ImageDataset):
-    "Samples of another data set, cut at random places and mirrored at random; asked twice, it answers differently"
+    "Samples of another data set, cut at random places and mirrored at random; asked twice, it answers differently."
     def __init__(self,
-        data: ImageDataset,                         # samples of at least `size`
-        size: int | tuple[int, int] | None = None,  # of the cut: side, or (height, width); None: no cut
-        flip: bool = True,                          # mirror each sample with probability 1/2
+        data:ImageDataset, # samples of at least `size`
+        size:int|tuple[int, int]|None=None, # of the cut: side, or (height, width); None: no cut
+        flip:bool=True, # mirror each sample with probability 1/2
     ):
         super().__init__(data.labels, data.attr_names, data.size if size is None else size)
         self.data, self.flip, self.exclusive = data, flip, data.exclusive
         if self.height > data.height or self.width > data.width:
-            raise ValueError(f"a cut of {self.height} x {self.width} does not fit into samples of {data.height} x {data.width}: open the data with a larger size")
+            raise ValueError(f"a cut of {self.height} x {self.width} does not fit into samples of {data.height} x "
+                             f"{data.width}: open the data with a larger size")
 
     def __len__(self): return len(self.data)
     def __getitem__(self, i): return self.batch([i]).take(0)
 
     def batch(self, indices):
         whole = self.data.batch(indices)
-        top, left = (torch.randint(large - small + 1, (whole.n,)) for large, small in ((self.data.height, self.height), (self.data.width, self.width)))
+        top, left = (torch.randint(large - small + 1, (whole.n,))
+                     for large, small in ((self.data.height, self.height), (self.data.width, self.width)))
         cut = crop(whole, top, left, self.height, self.width)
         return hflip(cut, self.swaps, torch.rand(whole.n) < 0.5) if self.flip else cut
 
     def check(self, progress=True):
-        "Raise a `DataError` if the data behind it has faults"
+        "Raise a `DataError` if the data behind it has faults."
         self.data.check(progress)
         return self
 
 # %% ../../nbs/datasets/02_views.ipynb #64bdd57c
 @patch
-def augmented(self: ImageDataset,
-    size: int | tuple[int, int] | None = None,      # of the cut: side, or (height, width); None: no cut
-    flip: bool = True,                              # mirror each sample with probability 1/2
-) -> Augmented:
-    "The same samples, cut and mirrored at random while training"
+def augmented(self:ImageDataset,
+    size:int|tuple[int, int]|None=None, # of the cut: side, or (height, width); None: no cut
+    flip:bool=True, # mirror each sample with probability 1/2
+)->Augmented:
+    "The same samples, cut and mirrored at random while training."
     return Augmented(self, size, flip)
 
 # %% ../../nbs/datasets/02_views.ipynb #4ba10781
-_STORED = {"image": np.uint8, "mask": np.uint8, "instance": np.int32}      # other entries keep their type
+_STORED = {"image": np.uint8, "mask": np.uint8, "instance": np.int32} # other entries keep their type
 
 def _pack(key, x): return to_uint8(x).numpy() if key == "image" else x.numpy().astype(_STORED.get(key, x.numpy().dtype))
 
@@ -151,10 +156,10 @@ def _unpack(key, a):
 
 # %% ../../nbs/datasets/02_views.ipynb #b2b43911
 class CachedDataset(ImageDataset):
-    "Samples from memory-mapped arrays that `cached` wrote"
+    "Samples from memory-mapped arrays that `cached` wrote."
     def __init__(self,
-        folder: str | Path,                 # with about.json and an array per entry
-        like: ImageDataset,                 # the data set that was cached: labels, attributes, size
+        folder:str|Path, # with about.json and an array per entry
+        like:ImageDataset, # the data set that was cached: labels, attributes, size
     ):
         super().__init__(like.labels, like.attr_names, like.size)
         self.exclusive = like.exclusive
@@ -162,9 +167,10 @@ class CachedDataset(ImageDataset):
         self._arrays = None
 
     @property
-    def arrays(self) -> dict[str, np.ndarray]:
-        "The memory maps, opened at first use in each process"
-        if self._arrays is None: self._arrays = {k: np.load(self.folder/f"{k}.npy", mmap_mode="r") for k in self.about["keys"]}
+    def arrays(self)->dict[str, np.ndarray]:
+        "The memory maps, opened at first use in each process."
+        if self._arrays is None:
+            self._arrays = {k: np.load(self.folder/f"{k}.npy", mmap_mode="r") for k in self.about["keys"]}
         return self._arrays
 
     def __getstate__(self): return self.__dict__ | {"_arrays": None}
@@ -180,11 +186,13 @@ class CachedDataset(ImageDataset):
 
 # %% ../../nbs/datasets/02_views.ipynb #0bdbc087
 def _write_arrays(data, folder, progress, chunk=64):
-    "All samples of a data set as arrays on the disk"
+    "All samples of a data set as arrays on the disk."
     first, n, arrays = data[0], len(data), {}
     packed = {k: _pack(k, v) for k, v in first.items()}
-    need, free = n * sum(v.nbytes for v in packed.values()), shutil.disk_usage(folder).free
-    if need > free: raise OSError(f"the cache of {n:,} samples needs {need / 1e9:.1f} GB, but {folder} has {free / 1e9:.1f} GB left: choose another folder or a smaller size")
+    need, free = n*sum(v.nbytes for v in packed.values()), shutil.disk_usage(folder).free
+    if need > free:
+        raise OSError(f"the cache of {n:,} samples needs {need / 1e9:.1f} GB, but {folder} has {free / 1e9:.1f} GB "
+                      f"left: choose another folder or a smaller size")
     for k, v in packed.items(): arrays[k] = np.lib.format.open_memmap(folder/f"{k}.npy", "w+", v.dtype, (n, *v.shape))
     for a in with_bar(range(0, n, chunk), show=progress):
         for k, v in data.batch(range(a, min(n, a + chunk))).items(): arrays[k][a:a + chunk] = _pack(k, v)
@@ -195,17 +203,17 @@ def _write_arrays(data, folder, progress, chunk=64):
 
 # %% ../../nbs/datasets/02_views.ipynb #7f439dc3
 def make_cache(
-    data: ImageDataset,
-    folder: str | Path,             # where caches live; each gets a folder below
-    check: bool = True,             # look for faults before a new cache is written
-    progress: bool = True,          # show a bar, where somebody looks: `with_bar`
-) -> CachedDataset:                 # same samples, read from arrays
-    "What `data.cached(folder)` calls"
+    data:ImageDataset,
+    folder:str|Path, # where caches live; each gets a folder below
+    check:bool=True, # look for faults before a new cache is written
+    progress:bool=True, # show a bar, where somebody looks: `with_bar`
+)->CachedDataset: # same samples, read from arrays
+    "What `data.cached(folder)` calls."
     final = Path(folder)/data.fingerprint()
     if not final.exists():
         if check: data.check(progress)
         Path(folder).mkdir(parents=True, exist_ok=True)
-        for old in Path(folder).glob("*.unfinished"):                   # left by runs that were killed
+        for old in Path(folder).glob("*.unfinished"): # left by runs that were killed
             if time.time() - old.stat().st_mtime > 86400: shutil.rmtree(old, ignore_errors=True)
         draft = Path(folder)/f"{final.name}-{os.getpid()}-{time.time_ns()}.unfinished"
         draft.mkdir()
@@ -213,17 +221,17 @@ def make_cache(
             _write_arrays(data, draft, progress)
             try: os.rename(draft, final)
             except OSError:
-                if not final.exists(): raise                            # else another process was faster
+                if not final.exists(): raise # else another process was faster
         finally: shutil.rmtree(draft, ignore_errors=True)
     return CachedDataset(final, data)
 
 # %% ../../nbs/datasets/02_views.ipynb #bf347715
 @patch
-def cached(self: ImageDataset,
-    folder: str | Path,                             # where caches live; each gets a folder below
-    check: bool = True,                             # look for faults before a new cache is written
-    progress: bool = True,                          # show a bar
-) -> ImageDataset:
-    "The same samples, read from arrays of bytes that are written at first use"
+def cached(self:ImageDataset,
+    folder:str|Path, # where caches live; each gets a folder below
+    check:bool=True, # look for faults before a new cache is written
+    progress:bool=True, # show a bar
+)->ImageDataset:
+    "The same samples, read from arrays of bytes that are written at first use."
     from scgan_nb.datasets.views import make_cache
     return make_cache(self, folder, check, progress)

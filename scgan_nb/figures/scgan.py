@@ -54,7 +54,8 @@ def edited(
     out = base.float().repeat(len(changes), 1)
     for row, change in zip(out, changes):
         for name, value in change.items():
-            if name not in system.attr_names: raise KeyError(f"no attribute {name!r}: this system knows {', '.join(system.attr_names)}")
+            if name not in system.attr_names:
+                raise KeyError(f"no attribute {name!r}: this system knows {', '.join(system.attr_names)}")
             row[system.attr_names.index(name)] = value
     return out
 
@@ -85,7 +86,8 @@ def mask_by_latent(
 )->Picture:
     "Rows are masks, columns are latents."
     attrs = attrs.expand(len(masks), -1)
-    cells = [cell for m, c in zip(masks, attrs) for cell in (colorize(m, colors), *combine(system, m[None], c[None], zs)[0, 0])]
+    cells = [cell for m, c in zip(masks, attrs)
+             for cell in (colorize(m, colors), *combine(system, m[None], c[None], zs)[0, 0])]
     return grid(cells, ncol=1 + len(zs), cols=["mask", *[f"z {i}" for i in range(len(zs))]])
 
 # %% ../../nbs/figures/10_scgan.ipynb #9fac001d
@@ -101,7 +103,8 @@ def dials(
     attrs = attrs.expand(len(masks), *attrs.shape[-2:])
     x = [combine(system, m[None], a, zs)[0] for m, a in zip(masks, attrs)]
     cells = [cell for m, rows in zip(masks, x) for row in rows for cell in (colorize(m, colors), *row)]
-    return grid(cells, ncol=1 + len(zs), rows=list(names)*len(masks), cols=["mask", *[f"z {i}" for i in range(len(zs))]])
+    return grid(cells, ncol=1 + len(zs), rows=list(names)*len(masks),
+                cols=["mask", *[f"z {i}" for i in range(len(zs))]])
 
 # %% ../../nbs/figures/10_scgan.ipynb #ac350ed5
 def latent_walk(
@@ -115,7 +118,8 @@ def latent_walk(
 )->Picture:
     "Rows are masks, columns lead from one latent to another."
     x = combine(system, masks, attrs[None], between(z1, z2, n))[:, 0]
-    return grid([cell for m, row in zip(masks, x) for cell in (colorize(m, colors), *row)], ncol=n + 1, cols=["mask", *way_names(n, "z")])
+    return grid([cell for m, row in zip(masks, x) for cell in (colorize(m, colors), *row)], ncol=n + 1,
+                cols=["mask", *way_names(n, "z")])
 
 def attribute_walk(
     system:SCGAN,
@@ -126,7 +130,7 @@ def attribute_walk(
     n:int=8, # steps, both ends included
 )->Picture:
     "Rows are latents, columns lead from one attribute vector to another."
-    x = combine(system, mask[None], between(c1, c2, n), zs)[0]             # (n, Z, 3, H, W)
+    x = combine(system, mask[None], between(c1, c2, n), zs)[0] # (n, Z, 3, H, W)
     return grid(list(x.transpose(0, 1).flatten(0, 1)), ncol=n, cols=way_names(n, "c"))
 
 # %% ../../nbs/figures/10_scgan.ipynb #2156de91
@@ -138,8 +142,9 @@ def mask_sequence(
     colors:Tensor|None=None, # palette of the masks
 )->Picture:
     "A first row of masks, then one row of pictures for each latent."
-    x = combine(system, masks, attrs[None], zs)[:, 0].transpose(0, 1)      # (Z, M, 3, H, W)
-    return grid([*colorize(masks, colors), *x.flatten(0, 1)], ncol=len(masks), rows=["mask", *[f"z {i}" for i in range(len(zs))]])
+    x = combine(system, masks, attrs[None], zs)[:, 0].transpose(0, 1) # (Z, M, 3, H, W)
+    return grid([*colorize(masks, colors), *x.flatten(0, 1)], ncol=len(masks),
+                rows=["mask", *[f"z {i}" for i in range(len(zs))]])
 
 # %% ../../nbs/figures/10_scgan.ipynb #eaf08027
 @torch.no_grad()
@@ -169,7 +174,8 @@ def segmentation_check(
     fake = system.sample(batch)
     seen = lambda x: overlay(x, system.segmentor(x).argmax(1), colors, alpha=0.6)
     columns = [colorize(batch["mask"], colors), batch["image"], seen(batch["image"]), fake, seen(fake)]
-    return grid([c[i] for i in range(batch.n) for c in columns], ncol=5, cols=["mask", "real", "S(real)", "generated", "S(generated)"])
+    return grid([c[i] for i in range(batch.n) for c in columns], ncol=5,
+                cols=["mask", "real", "S(real)", "generated", "S(generated)"])
 
 # %% ../../nbs/figures/10_scgan.ipynb #c5f6fb5e
 def figures(
@@ -186,7 +192,8 @@ def figures(
                segmentation=segmentation_check(system, few, colors))
     if system.attr_names:
         flips = [{name: 1 - float(c[0, i].round())} for i, name in enumerate(system.attr_names[:11])]
-        out["mask_by_attribute"] = mask_by_attribute(system, masks, edited(system, c[0].cpu(), [{}, *flips]), ["as it is", *(_flip(f) for f in flips)], zs[0].cpu(), colors)
+        out["mask_by_attribute"] = mask_by_attribute(system, masks, edited(system, c[0].cpu(), [{}, *flips]),
+                                                     ["as it is", *(_flip(f) for f in flips)], zs[0].cpu(), colors)
     return out
 
 # %% ../../nbs/figures/10_scgan.ipynb #f85d34da

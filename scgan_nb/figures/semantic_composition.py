@@ -26,7 +26,8 @@ def side_by_side(
 )->Picture:
     "Label map, auxiliary picture, picture and truth, a column each sample."
     aux = system.generator.vectors(system.layout(batch)).aux
-    rows = {"label map": colorize(batch["mask"], colors), "auxiliary": aux, "generated": system.recompose(batch), "truth": batch["image"]}
+    rows = {"label map": colorize(batch["mask"], colors), "auxiliary": aux, "generated": system.recompose(batch),
+            "truth": batch["image"]}
     return grid([x for row in rows.values() for x in row], ncol=batch.n, rows=list(rows))
 
 # %% ../../nbs/figures/20_semantic_composition.ipynb #415f8d75
@@ -37,7 +38,8 @@ def combine(
     zs:Tensor, # (Z, z_dim)
 )->Tensor: # (M, Z, 3, H, W) in [-1, 1]
     "A picture for every label map and style."
-    if not system.z_dim: raise ValueError("this system has no style (z_dim=0): a label map has one picture, see side_by_side")
+    if not system.z_dim:
+        raise ValueError("this system has no style (z_dim=0): a label map has one picture, see side_by_side")
     return torch.stack([system.generator.paint(s[None], zs.to(s.device)) for s in system.layout(batch)])
 
 # %% ../../nbs/figures/20_semantic_composition.ipynb #2324e39c
@@ -49,7 +51,8 @@ def layout_by_style(
     names:list[str]|None=None, # Z captions
 )->Picture:
     "Rows are label maps, columns are styles."
-    cells = [cell for mask, row in zip(batch["mask"], combine(system, batch, zs)) for cell in (colorize(mask, colors), *row)]
+    cells = [cell for mask, row in zip(batch["mask"], combine(system, batch, zs))
+             for cell in (colorize(mask, colors), *row)]
     return grid(cells, ncol=1 + len(zs), cols=["label map", *(names or [f"z {i}" for i in range(len(zs))])])
 
 # %% ../../nbs/figures/20_semantic_composition.ipynb #375c7789
@@ -61,7 +64,8 @@ def style_transfer(
 )->Picture:
     "Rows are label maps, columns the pictures whose style they take."
     rows = combine(system, batch, system.encode(images))
-    cells = [None, *images, *(cell for mask, row in zip(batch["mask"], rows) for cell in (colorize(mask, colors), *row))]
+    cells = [None, *images, *(cell for mask, row in zip(batch["mask"], rows)
+                              for cell in (colorize(mask, colors), *row))]
     return grid(cells, ncol=1 + len(images), rows=["style of", *["layout"]*batch.n])
 
 # %% ../../nbs/figures/20_semantic_composition.ipynb #b4e86a1a
@@ -93,8 +97,10 @@ def vector_walk(
         s1, s2 = (system.planes(b.take([i])) for b in (first, second))
         v1, v2 = (system.generator.vectors(s, aux=False) for s in (s1, s2))
         for t in torch.linspace(0, 1, n).tolist():
-            v = Vectors(*([a.lerp(b, t) for a, b in zip(p, q)] for p, q in ((v1.conv, v2.conv), (v1.norm, v2.norm))), None)
-            cells.append(F.hardtanh(system.generator.pre_hardtanh(s1.lerp(s2, t), v, None if z is None else z[None].to(s1)))[0])
+            v = Vectors(*([a.lerp(b, t) for a, b in zip(p, q)] for p, q in ((v1.conv, v2.conv), (v1.norm, v2.norm))),
+                        None)
+            cells.append(F.hardtanh(system.generator.pre_hardtanh(s1.lerp(s2, t), v,
+                                                                  None if z is None else z[None].to(s1)))[0])
         cells[-n:] = [colorize(first["mask"][i], colors), *cells[-n:], colorize(second["mask"][i], colors)]
     return grid(cells, ncol=n + 2, cols=["map 1", *way_names(n, "V"), "map 2"])
 
@@ -111,7 +117,8 @@ def shares(
     return [routing(l, G.temperature, G.act) for l in getattr(G.vectors(system.layout(batch), aux=False), kind)]
 
 # %% ../../nbs/figures/20_semantic_composition.ipynb #c9b78522
-EXPERT_COLORS = torch.tensor([[230, 75, 60], [60, 160, 95], [65, 105, 225], [240, 180, 40], [150, 80, 190], [60, 190, 200]])/255
+EXPERT_COLORS = (torch.tensor([[230, 75, 60], [60, 160, 95], [65, 105, 225], [240, 180, 40], [150, 80, 190],
+                               [60, 190, 200]])/255)
 
 def share_picture(
     r:Tensor, # (B, K, h, w) shares
@@ -160,7 +167,8 @@ def expert_chart(
     figure = Figure(figsize=(1.6 + 1.6*len(levels), 0.8 + 0.22*len(order)), dpi=90, layout="constrained")
     for k, (panel, level, table) in enumerate(zip(figure.subplots(1, len(levels), squeeze=False)[0], levels, tables)):
         seaborn.heatmap(table[order].cpu().numpy(), vmin=0, vmax=1, cmap="viridis", cbar=k == len(levels) - 1, ax=panel,
-                        yticklabels=[system.classes[i] for i in order] if k == 0 else False, xticklabels=[f"W{j + 1}" for j in range(table.shape[1])])
+                        yticklabels=[system.classes[i] for i in order] if k == 0 else False,
+                        xticklabels=[f"W{j + 1}" for j in range(table.shape[1])])
         panel.set_title(f"level {level % system.h.levels + 1}", fontsize=9); panel.tick_params(labelsize=8)
     return plotted(figure)
 
@@ -173,11 +181,14 @@ def solo(
     level:int|None=None, # of the vectors; None: at all levels
 )->Tensor: # (B, 3, H, W) in [-1, 1]
     "Pictures painted by expert k alone (norms stay as they are)."
-    if not 0 <= k < system.h.num_experts: raise ValueError(f"there is no expert {k}: this system has {system.h.num_experts}, numbered from 0")
-    if system.h.act != "softmax": raise ValueError(f"one expert alone has a share of 1 under softmax only, not under act={system.h.act!r}")
+    if not 0 <= k < system.h.num_experts:
+        raise ValueError(f"there is no expert {k}: this system has {system.h.num_experts}, numbered from 0")
+    if system.h.act != "softmax":
+        raise ValueError(f"one expert alone has a share of 1 under softmax only, not under act={system.h.act!r}")
     s = system.layout(batch)
     v = system.generator.vectors(s, aux=False)
-    alone = lambda l: torch.full_like(l, -1e4/system.h.temperature).index_fill_(1, torch.tensor([k], device=l.device), 0.)
+    alone = lambda l: torch.full_like(l, -1e4/system.h.temperature).index_fill_(1, torch.tensor([k], device=l.device),
+                                                                                0.)
     conv = [alone(l) if level is None or i == level % len(v.conv) else l for i, l in enumerate(v.conv)]
     z = batch.get("z", torch.randn(batch.n, system.z_dim, device=s.device)) if system.z_dim else None
     return F.hardtanh(system.generator.pre_hardtanh(s, Vectors(conv, v.norm, None), z))
@@ -190,7 +201,8 @@ def solo_experts(
 )->Picture:
     "The picture, and what each expert paints alone."
     batch = Batch(batch, z=system.encode(batch["image"])) if system.z_dim else batch
-    rows = {"all": system.sample(batch)} | {f"W{k + 1} alone": solo(system, batch, k, level) for k in range(system.h.num_experts)}
+    rows = ({"all": system.sample(batch)}
+            | {f"W{k + 1} alone": solo(system, batch, k, level) for k in range(system.h.num_experts)})
     return grid([x for row in rows.values() for x in row], ncol=batch.n, rows=list(rows))
 
 # %% ../../nbs/figures/20_semantic_composition.ipynb #59ac8ef4
@@ -203,9 +215,12 @@ def figures(
     if batch.n < 2: raise ValueError(f"a walk between layouts needs 2 label maps, got {batch.n}")
     few, half = batch.take(slice(0, 6)), min(batch.n//2, 4)
     z = torch.randn(2, system.z_dim, device=system.device) if system.z_dim else None
-    out = dict(side_by_side=side_by_side(system, few, colors), expert_maps=expert_maps(system, few, colors), solo_experts=solo_experts(system, few),
-               vector_walk=vector_walk(system, batch.take(slice(0, half)), batch.take(slice(half, 2*half)), None if z is None else z[0], colors=colors))
+    out = dict(side_by_side=side_by_side(system, few, colors), expert_maps=expert_maps(system, few, colors),
+               solo_experts=solo_experts(system, few),
+               vector_walk=vector_walk(system, batch.take(slice(0, half)), batch.take(slice(half, 2*half)),
+                                       None if z is None else z[0], colors=colors))
     if system.z_dim:
         out |= dict(layout_by_style=layout_by_style(system, few, torch.randn(7, system.z_dim), colors),
-                    style_transfer=style_transfer(system, few, batch["image"].flip(0)[:7], colors), style_walk=style_walk(system, few, *z, colors=colors))
+                    style_transfer=style_transfer(system, few, batch["image"].flip(0)[:7], colors),
+                    style_walk=style_walk(system, few, *z, colors=colors))
     return out

@@ -14,50 +14,51 @@ from torch.nn import functional as F
 
 # %% ../../nbs/losses/00_adversarial.ipynb #d797af64
 def wasserstein_critic(
-    real:torch.Tensor,  # (B,...) scores of real pictures, unbounded
-    fake:torch.Tensor,  # (B,...) scores of painted pictures
-) -> dict:  # terms "real" and "fake"; their sum is the critic's loss, its negative the estimated distance
+    real:torch.Tensor, # (B,...) scores of real pictures, unbounded
+    fake:torch.Tensor, # (B,...) scores of painted pictures
+)->dict: # terms "real" and "fake"; their sum is the critic's loss, its negative the estimated distance
     "The critic wants high scores for real pictures and low ones for painted ones."
     return {"real": -real.float().mean(), "fake": fake.float().mean()}
 
 # %% ../../nbs/losses/00_adversarial.ipynb #7eee09ee
 def wasserstein_generator(
-    fake:torch.Tensor,  # (B,...) scores of painted pictures, with a graph back to the generator
-) -> torch.Tensor:  # scalar
+    fake:torch.Tensor, # (B,...) scores of painted pictures, with a graph back to the generator
+)->torch.Tensor: # scalar
     "The generator wants high scores for what it painted."
     return -fake.float().mean()
 
 # %% ../../nbs/losses/00_adversarial.ipynb #e2b06bac
 def between(
-    real:torch.Tensor,  # (B,C,H,W)
-    fake:torch.Tensor,  # the same shape
-    alpha:torch.Tensor=None,  # (B,1,1,1) shares of `real` in [0,1]; drawn uniformly when None
-) -> torch.Tensor:  # (B,C,H,W) float32, without history
+    real:torch.Tensor, # (B,C,H,W)
+    fake:torch.Tensor, # the same shape
+    alpha:torch.Tensor=None, # (B,1,1,1) shares of `real` in [0,1]; drawn uniformly when None
+)->torch.Tensor: # (B,C,H,W) float32, without history
     "A random point on the line between each real picture and the painted one beside it."
-    if real.shape != fake.shape: raise ValueError(f"real and fake pictures must have one shape, got {tuple(real.shape)} and {tuple(fake.shape)}")
+    if real.shape != fake.shape:
+        raise ValueError(f"real and fake pictures must have one shape, got {tuple(real.shape)} and {tuple(fake.shape)}")
     real, fake = real.detach().float(), fake.detach().float()
-    if alpha is None: alpha = torch.rand(len(real), *[1] * (real.dim() - 1), device=real.device)
-    return alpha * real + (1 - alpha) * fake
+    if alpha is None: alpha = torch.rand(len(real), *[1]*(real.dim() - 1), device=real.device)
+    return alpha*real + (1 - alpha)*fake
 
 # %% ../../nbs/losses/00_adversarial.ipynb #6232005b
 def gradient_penalty(
-    critic:Callable,  # pictures (B,C,H,W) -> scores (B,...); called once
-    real:torch.Tensor,  # (B,C,H,W)
-    fake:torch.Tensor,  # (B,C,H,W); its history is not used
-    reduce:str="sum",  # over patches: "sum" (official) or "mean"
-    alpha:torch.Tensor=None,  # (B,1,1,1) see `between`
-) -> torch.Tensor:  # scalar, float32
+    critic:Callable, # pictures (B,C,H,W) -> scores (B,...); called once
+    real:torch.Tensor, # (B,C,H,W)
+    fake:torch.Tensor, # (B,C,H,W); its history is not used
+    reduce:str="sum", # over patches: "sum" (official) or "mean"
+    alpha:torch.Tensor=None, # (B,1,1,1) see `between`
+)->torch.Tensor: # scalar, float32
     "How far the critic's slope between real and painted pictures is from 1, squared, mean over the batch."
     if reduce not in ("sum", "mean"): raise ValueError(f"reduce must be 'sum' or 'mean', got {reduce!r}")
     with torch.autocast(real.device.type, enabled=False), torch.enable_grad():
         x = between(real, fake, alpha).requires_grad_()
         scores = critic(x).float().reshape(len(x), -1)
-        total = (scores.sum(1) if reduce == "sum" else scores.mean(1)).sum()  # pictures do not mix: one backward for all
+        total = (scores.sum(1) if reduce == "sum" else scores.mean(1)).sum() # pictures do not mix: one backward for all
         gradient, = torch.autograd.grad(total, x, create_graph=True)
         return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
 
 # %% ../../nbs/losses/00_adversarial.ipynb #740e40e7
-GAN_MODES = {  # mode -> prices of real and of painted patches for D, and of painted patches for G
+GAN_MODES = { # mode -> prices of real and of painted patches for D, and of painted patches for G
     "hinge": (lambda d: F.relu(1 - d), lambda d: F.relu(1 + d), lambda d: -d),
     "ls": (lambda d: (d - 1).square(), lambda d: d.square(), lambda d: (d - 1).square()),
     "original": (lambda d: F.softplus(-d), F.softplus, lambda d: F.softplus(-d)),
@@ -65,27 +66,27 @@ GAN_MODES = {  # mode -> prices of real and of painted patches for D, and of pai
 }
 
 def price(
-    scores,  # (B,...) scores, or a list of such maps
+    scores, # (B,...) scores, or a list of such maps
     mode:str,
-    role:int,  # 0 real, 1 fake, 2 generator
-) -> torch.Tensor:  # scalar
+    role:int, # 0 real, 1 fake, 2 generator
+)->torch.Tensor: # scalar
     "Mean price over the patches of each map, then over the maps."
     if mode not in GAN_MODES: raise ValueError(f"mode must be one of {', '.join(GAN_MODES)}, got {mode!r}")
     maps = scores if isinstance(scores, (list, tuple)) else [scores]
-    return sum(GAN_MODES[mode][role](d.float()).mean() for d in maps) / len(maps)
+    return sum(GAN_MODES[mode][role](d.float()).mean() for d in maps)/len(maps)
 
 # %% ../../nbs/losses/00_adversarial.ipynb #dcff22a8
 def critic_loss(
-    real,  # (B,...) scores of real pictures, or a list of such maps
-    fake,  # the same of painted pictures
-    mode:str="hinge",  # or "ls", "original", "w"
-) -> dict:  # terms "real" and "fake"
+    real, # (B,...) scores of real pictures, or a list of such maps
+    fake, # the same of painted pictures
+    mode:str="hinge", # or "ls", "original", "w"
+)->dict: # terms "real" and "fake"
     "What the discriminator pays."
     return {"real": price(real, mode, 0), "fake": price(fake, mode, 1)}
 
 def generator_loss(
-    fake,  # (B,...) scores of painted pictures, or a list of such maps
-    mode:str="hinge",  # or "ls", "original", "w"
-) -> torch.Tensor:  # scalar
+    fake, # (B,...) scores of painted pictures, or a list of such maps
+    mode:str="hinge", # or "ls", "original", "w"
+)->torch.Tensor: # scalar
     "What the generator pays."
     return price(fake, mode, 2)

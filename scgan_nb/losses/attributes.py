@@ -11,14 +11,16 @@ from torch.nn import functional as F
 
 # %% ../../nbs/losses/01_attributes.ipynb #66e42610
 def attribute_loss(
-    logits:torch.Tensor,  # (B,A) unbounded
-    c:torch.Tensor,  # (B,A) in {0,1}; one-hot where exclusive
-    attrs:str="multi",  # "multi" (any number at once) or "exclusive" (one of A)
-) -> torch.Tensor:  # scalar
+    logits:torch.Tensor, # (B,A) unbounded
+    c:torch.Tensor, # (B,A) in {0,1}; one-hot where exclusive
+    attrs:str="multi", # "multi" (any number at once) or "exclusive" (one of A)
+)->torch.Tensor: # scalar
     "Cross-entropy between a classifier's logits and attributes: summed over attributes, mean over the batch."
-    if logits.shape != c.shape: raise ValueError(f"logits and attributes must have one shape (B,A), got {tuple(logits.shape)} and {tuple(c.shape)}")
+    if logits.shape != c.shape:
+        raise ValueError(f"logits and attributes must have one shape (B,A), got {tuple(logits.shape)} and "
+                         f"{tuple(c.shape)}")
     logits = logits.float()
     c = c.to(logits)
-    if attrs == "multi": return F.binary_cross_entropy_with_logits(logits, c, reduction="sum") / len(logits)
+    if attrs == "multi": return F.binary_cross_entropy_with_logits(logits, c, reduction="sum")/len(logits)
     if attrs == "exclusive": return F.cross_entropy(logits, c)
     raise ValueError(f"attrs must be 'multi' or 'exclusive', got {attrs!r}")

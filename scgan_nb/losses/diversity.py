@@ -17,6 +17,8 @@ def diversity_loss(
     limit:float=0.3, # no reward beyond this distance of pictures per distance of latents
 )->Tensor: # scalar in [-limit, 0]
     "How far pictures move when their latent does, negative, mean over the batch (Yang et al. 2019, eq. 5)."
-    if x1.shape != x2.shape or z1.shape != z2.shape: raise ValueError(f"the two sides must have one shape each, got pictures {tuple(x1.shape)} and {tuple(x2.shape)}, latents {tuple(z1.shape)} and {tuple(z2.shape)}")
+    if x1.shape != x2.shape or z1.shape != z2.shape:
+        raise ValueError(f"the two sides must have one shape each, got pictures {tuple(x1.shape)} and "
+                         f"{tuple(x2.shape)}, latents {tuple(z1.shape)} and {tuple(z2.shape)}")
     moved = (x1.float() - x2.float()).abs().flatten(1).mean(1)
     return -(moved/(z1.float() - z2.float()).abs().mean(1).clamp(min=1e-6)).clamp(max=limit).mean()

@@ -10,22 +10,23 @@ import torch
 
 # %% ../../nbs/losses/04_latent.ipynb #f423e318
 def reparameterise(
-    mu:torch.Tensor,  # (B,D)
-    logvar:torch.Tensor,  # (B,D)
-    eps:torch.Tensor|None=None,  # (B,D) normal noise; drawn when None
-) -> torch.Tensor:  # (B,D)
+    mu:torch.Tensor, # (B,D)
+    logvar:torch.Tensor, # (B,D)
+    eps:torch.Tensor|None=None, # (B,D) normal noise; drawn when None
+)->torch.Tensor: # (B,D)
     "A draw from N(mu, exp(logvar)), differentiable in both."
-    if mu.shape != logvar.shape: raise ValueError(f"mu and logvar must have one shape, got {tuple(mu.shape)} and {tuple(logvar.shape)}")
-    return mu + (0.5 * logvar).exp() * (torch.randn_like(mu) if eps is None else eps)
+    if mu.shape != logvar.shape:
+        raise ValueError(f"mu and logvar must have one shape, got {tuple(mu.shape)} and {tuple(logvar.shape)}")
+    return mu + (0.5*logvar).exp()*(torch.randn_like(mu) if eps is None else eps)
 
 # %% ../../nbs/losses/04_latent.ipynb #78d86de7
 def kl_divergence(
-    mu:torch.Tensor,  # (B,D)
-    logvar:torch.Tensor,  # (B,D)
-    reduce:str="sum",  # over the batch: "sum" (official) or "mean"; over D always the sum
-) -> torch.Tensor:  # scalar
+    mu:torch.Tensor, # (B,D)
+    logvar:torch.Tensor, # (B,D)
+    reduce:str="sum", # over the batch: "sum" (official) or "mean"; over D always the sum
+)->torch.Tensor: # scalar
     "Kullback-Leibler divergence of N(mu, exp(logvar)) from N(0, 1)."
     if reduce not in ("sum", "mean"): raise ValueError(f"reduce must be 'sum' or 'mean', got {reduce!r}")
     mu, logvar = mu.float(), logvar.float()
-    total = -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum()
-    return total if reduce == "sum" else total / len(mu)
+    total = -0.5*(1 + logvar - mu.square() - logvar.exp()).sum()
+    return total if reduce == "sum" else total/len(mu)

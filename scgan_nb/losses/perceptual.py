@@ -13,24 +13,28 @@ from torch.nn import functional as F
 
 # %% ../../nbs/losses/03_perceptual.ipynb #addb959e
 def feature_matching(
-    fake:list,  # groups (lists) of feature maps of the painted pictures
-    real:list,  # the same of the real ones
-) -> torch.Tensor:  # scalar
+    fake:list, # groups (lists) of feature maps of the painted pictures
+    real:list, # the same of the real ones
+)->torch.Tensor: # scalar
     "Mean over groups of the summed mean absolute differences of features."
-    if [len(g) for g in fake] != [len(g) for g in real]: raise ValueError(f"fake and real need equal groups of features, got groups of {[len(g) for g in fake]} and {[len(g) for g in real]}")
-    return sum(F.l1_loss(f.float(), r.detach().float()) for g, h in zip(fake, real) for f, r in zip(g, h)) / len(fake)
+    if [len(g) for g in fake] != [len(g) for g in real]:
+        raise ValueError(f"fake and real need equal groups of features, got groups of {[len(g) for g in fake]} and "
+                         f"{[len(g) for g in real]}")
+    return sum(F.l1_loss(f.float(), r.detach().float()) for g, h in zip(fake, real) for f, r in zip(g, h))/len(fake)
 
 # %% ../../nbs/losses/03_perceptual.ipynb #220287be
 PIX2PIXHD_WEIGHTS = (1/32, 1/16, 1/8, 1/4, 1.)
 
 def perceptual_loss(
-    features:Callable,  # pictures (B,3,H,W) in [-1,1] -> list of maps
-    fake:torch.Tensor,  # (B,3,H,W) painted
-    real:torch.Tensor,  # (B,3,H,W)
-    weights:tuple=PIX2PIXHD_WEIGHTS,  # one per map
-) -> torch.Tensor:  # scalar
+    features:Callable, # pictures (B,3,H,W) in [-1,1] -> list of maps
+    fake:torch.Tensor, # (B,3,H,W) painted
+    real:torch.Tensor, # (B,3,H,W)
+    weights:tuple=PIX2PIXHD_WEIGHTS, # one per map
+)->torch.Tensor: # scalar
     "Weighted sum of mean absolute differences of features."
     with torch.no_grad(): wanted = features(real)
     seen = features(fake)
-    if len(seen) != len(weights): raise ValueError(f"the features are {len(seen)} maps, but there are {len(weights)} weights: pass weights=(...) with one number per map")
-    return sum(w * F.l1_loss(f.float(), r.float()) for w, f, r in zip(weights, seen, wanted))
+    if len(seen) != len(weights):
+        raise ValueError(f"the features are {len(seen)} maps, but there are {len(weights)} weights: pass weights=(...) "
+                         f"with one number per map")
+    return sum(w*F.l1_loss(f.float(), r.float()) for w, f, r in zip(weights, seen, wanted))

@@ -11,16 +11,17 @@ from torch.nn import functional as F
 
 # %% ../../nbs/losses/02_segmentation.ipynb #6561e7e4
 def segmentation_loss(
-    logits:torch.Tensor,  # (B,n,H,W) unbounded
-    s:torch.Tensor,  # (B,H,W) integer class ids 0..n-1, or `ignore`
-    ignore:int=255,  # the id of pixels without a label
-    check:bool=True,  # look for ids out of range (waits for the device once)
-) -> torch.Tensor:  # scalar
+    logits:torch.Tensor, # (B,n,H,W) unbounded
+    s:torch.Tensor, # (B,H,W) integer class ids 0..n-1, or `ignore`
+    ignore:int=255, # the id of pixels without a label
+    check:bool=True, # look for ids out of range (waits for the device once)
+)->torch.Tensor: # scalar
     "Cross-entropy of a segmentor's logits with a mask, mean over labelled pixels; 0 where there are none."
     if (len(logits), *logits.shape[2:]) != tuple(s.shape):
-        raise ValueError(f"logits (B,n,H,W) and class ids (B,H,W) must fit, got {tuple(logits.shape)} and {tuple(s.shape)}")
+        raise ValueError(f"logits (B,n,H,W) and class ids (B,H,W) must fit, got {tuple(logits.shape)} and "
+                         f"{tuple(s.shape)}")
     s, labelled, n = s.long(), s != ignore, logits.shape[1]
     if check and (bad := labelled & ((s < 0) | (s >= n))).any():
         raise ValueError(f"mask ids must be 0..{n - 1} or {ignore} (ignore), got {s[bad].unique().tolist()[:5]}: "
                          "check the data set's classes against the number of classes (s_dim) of the network")
-    return F.cross_entropy(logits.float(), s, ignore_index=ignore, reduction="sum") / labelled.sum().clamp(min=1)
+    return F.cross_entropy(logits.float(), s, ignore_index=ignore, reduction="sum")/labelled.sum().clamp(min=1)

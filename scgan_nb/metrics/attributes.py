@@ -26,10 +26,13 @@ class AttributeAccuracy(Metric):
         name = name or getattr(classifier, "name", None)
         if not name: raise ValueError("the classifier has no name: give name=..., it becomes part of the result")
         unknown = [n for n in names if n not in classifier.attr_names]
-        if unknown or not names: raise KeyError(f"{name} cannot judge {unknown or 'no attribute at all'}: it knows {', '.join(classifier.attr_names)}")
+        if unknown or not names:
+            raise KeyError(f"{name} cannot judge {unknown or 'no attribute at all'}: it knows "
+                           f"{', '.join(classifier.attr_names)}")
         self.classifier, self.names, self.name = classifier, list(names), f"attribute_accuracy[{name}]"
         self.answers, self.columns = [classifier.attr_names.index(n) for n in names], columns
-        self.add_state("right", torch.zeros(2, len(names), dtype=torch.long), dist_reduce_fx="sum")   # where c = 0, where c = 1
+        # where c = 0, where c = 1
+        self.add_state("right", torch.zeros(2, len(names), dtype=torch.long), dist_reduce_fx="sum")
         self.add_state("asked", torch.zeros(2, len(names), dtype=torch.long), dist_reduce_fx="sum")
 
     @torch.no_grad()
@@ -39,7 +42,9 @@ class AttributeAccuracy(Metric):
     ):
         "Add generated pictures and the attributes that were asked for."
         if self.columns is not None: attrs = attrs[:, self.columns]
-        if attrs.shape != (len(images), len(self.names)): raise ValueError(f"attributes of shape {tuple(attrs.shape)} for {len(images)} pictures and {len(self.names)} names: one row a picture, one column a name")
+        if attrs.shape != (len(images), len(self.names)):
+            raise ValueError(f"attributes of shape {tuple(attrs.shape)} for {len(images)} pictures and "
+                             f"{len(self.names)} names: one row a picture, one column a name")
         logits = getattr(self.classifier, "logits", self.classifier)(check_pictures(images))
         wanted = attrs > 0.5
         hit = (logits[:, self.answers] > 0) == wanted
@@ -53,7 +58,8 @@ class AttributeAccuracy(Metric):
     def compute(self)->dict[str, float]:
         "Mean accuracy, mean balanced accuracy, and the accuracy of each attribute."
         if not self.asked.sum(): raise ValueError(f"{self.name} has seen no pictures yet")
-        each = self.right.sum(0) / self.asked.sum(0)
-        balanced = (self.right / self.asked).nanmean(0)           # an attribute that was never asked for has only one half
-        out = {self.name: float(each.mean()), self.name.replace("accuracy", "accuracy_balanced", 1): float(balanced.mean())}
+        each = self.right.sum(0)/self.asked.sum(0)
+        balanced = (self.right/self.asked).nanmean(0) # an attribute that was never asked for has only one half
+        out = {self.name: float(each.mean()),
+               self.name.replace("accuracy", "accuracy_balanced", 1): float(balanced.mean())}
         return out | {f"{self.name}/{n}": float(v) for n, v in zip(self.names, each)}

@@ -28,29 +28,34 @@ from .segmentation import SegmentationScore
 from .similarity import L1, SSIM, Diversity, PairMean
 
 # %% ../../nbs/metrics/05_evaluate.ipynb #94bff61a
-BETTER = {"fid": "lower", "ssfid": "lower", "inception_score": "higher", "pixel_accuracy": "higher", "miou": "higher", "iou": "higher",
-          "attribute_accuracy": "higher", "attribute_accuracy_balanced": "higher", "diversity": "higher", "z_std": "higher", "z_collapsed": "0",
-          "l1": "lower", "ssim": "higher", "perceptual": "lower", "lpips": "lower"}
+BETTER = {"fid": "lower", "ssfid": "lower", "inception_score": "higher", "pixel_accuracy": "higher", "miou": "higher",
+          "iou": "higher", "attribute_accuracy": "higher", "attribute_accuracy_balanced": "higher",
+          "diversity": "higher", "z_std": "higher", "z_collapsed": "0", "l1": "lower", "ssim": "higher",
+          "perceptual": "lower", "lpips": "lower"}
 
 class Results(dict):
     "Numbers by key, shown as a table: generated pictures, real pictures, which direction is better."
     def rows(self)->list[tuple]: # (key, generated or None, real or None, better)
         "One row per key, parts after their whole."
         keys = dict.fromkeys(k.removeprefix("real/") for k in self)
-        counts = ("real", "generated", "pairs", "std")                    # parts that are neither good nor bad
+        counts = ("real", "generated", "pairs", "std") # parts that are neither good nor bad
         better = lambda k: "" if k.split("/")[-1] in counts else BETTER.get(k.split("[")[0], "")
         return [(k, self.get(k), self.get("real/" + k), better(k)) for k in keys]
 
     def _cells(self):
-        show = lambda v: "" if v is None else str(v) if isinstance(v, int) else f"{v:.3f}" if abs(v) >= 0.01 or v == 0 else f"{v:.2g}"
-        return [("", "generated", "real", "better")] + [(k, show(a), show(b), better) for k, a, b, better in self.rows()]
+        show = lambda v: "" if v is None else str(v) if isinstance(v,
+                                                                   int) else f"{v:.3f}" if abs(
+                v) >= 0.01 or v == 0 else f"{v:.2g}"
+        return ([("", "generated", "real", "better")]
+                + [(k, show(a), show(b), better) for k, a, b, better in self.rows()])
 
     def __repr__(self):
         cells = self._cells(); width = [max(len(r[i]) for r in cells) for i in range(4)]
         return "\n".join(f"{k:<{width[0]}}  {a:>{width[1]}}  {b:>{width[2]}}  {c}".rstrip() for k, a, b, c in cells)
 
     def _repr_html_(self):
-        row = lambda r, tag: f"<tr><{tag} style='text-align:left'>{escape(r[0])}</{tag}>" + "".join(f"<{tag} style='text-align:right'>{c}</{tag}>" for c in r[1:]) + "</tr>"
+        row = lambda r, tag: f"<tr><{tag} style='text-align:left'>{escape(r[0])}</{tag}>" + "".join(
+                f"<{tag} style='text-align:right'>{c}</{tag}>" for c in r[1:]) + "</tr>"
         head, *body = self._cells()
         return f"<table>{row(head, 'th')}{''.join(row(r, 'td') for r in body)}</table>"
 
@@ -71,7 +76,9 @@ def match_attributes(
     wanted = getattr(system, "attr_names", None)
     if wanted is None or list(wanted) == list(data.attr_names): return None
     missing = [n for n in wanted if n not in data.attr_names]
-    if missing: raise ValueError(f"the system was trained with the attribute {missing[0]!r}, which the data does not have: it has {', '.join(data.attr_names) or 'none'}")
+    if missing:
+        raise ValueError(f"the system was trained with the attribute {missing[0]!r}, which the data does not have: it "
+                         f"has {', '.join(data.attr_names) or 'none'}")
     return [data.attr_names.index(n) for n in wanted]
 
 # %% ../../nbs/metrics/05_evaluate.ipynb #4ee66b9b
@@ -82,7 +89,8 @@ def check_match(
     "Raise if the masks of the data are not those of the system."
     mine = getattr(system, "classes", None)
     if mine is not None and data.classes and list(mine) != list(data.classes):
-        raise ValueError(f"the system was trained with the {len(mine)} classes {', '.join(mine)}, the masks have {len(data.classes)}: {', '.join(data.classes)}; open the data with the same labels")
+        raise ValueError(f"the system was trained with the {len(mine)} classes {', '.join(mine)}, the masks have "
+                         f"{len(data.classes)}: {', '.join(data.classes)}; open the data with the same labels")
     match_attributes(system, data)
 
 # %% ../../nbs/metrics/05_evaluate.ipynb #fb613a94
@@ -94,7 +102,8 @@ def latents(
 )->Tensor: # (B, z_dim) normal
     "A latent for each sample that depends on (seed, sample, draw) alone."
     generator = torch.Generator()
-    return torch.stack([torch.randn(z_dim, generator=generator.manual_seed(step_seed(seed, int(i), draw))) for i in indices])
+    return torch.stack([torch.randn(z_dim, generator=generator.manual_seed(step_seed(seed, int(i), draw)))
+                        for i in indices])
 
 # %% ../../nbs/metrics/05_evaluate.ipynb #09e9d41d
 def conditions_of(
@@ -117,7 +126,8 @@ def generate(
 )->tuple[Batch, Tensor]: # conditions; (B,3,H,W) pictures in [-1, 1]
     "Ask a system for pictures under the conditions of some samples."
     asked = conditions_of(system, data, indices)
-    given = Batch(asked, z=latents(indices, system.z_dim, seed, draw).to(system.device)) if getattr(system, "z_dim", 0) else asked
+    given = (Batch(asked, z=latents(indices, system.z_dim, seed, draw).to(system.device)) if getattr(system, "z_dim", 0)
+             else asked)
     with seeded(step_seed(seed, int(indices[0]), draw)): return asked, system.sample(Batch(given))
 
 def recomposed(
@@ -130,7 +140,7 @@ def recomposed(
     return asked, system.recompose(Batch(asked))
 
 # %% ../../nbs/metrics/05_evaluate.ipynb #1c0dbb4c
-EMBEDDED = {Faces: "faces-nets", Scenes: "scenes-nets"}                # world: judges that ship with the library
+EMBEDDED = {Faces: "faces-nets", Scenes: "scenes-nets"} # world: judges that ship with the library
 
 def judges_for(
     data:ImageDataset, # whose pictures are to be judged
@@ -139,8 +149,9 @@ def judges_for(
     "The judges of a data set."
     source = source or next((name for world, name in EMBEDDED.items() if isinstance(data, world)), None)
     if source is not None: return find_judges(source)
-    warnings.warn(f"no judges ship for {type(data).__name__}, so neither the distance nor the obedience of its pictures can be measured. Train some on the training data, "
-                  "scgan_train judges --data ... --root DIR --out JUDGES, and evaluate with judges=JUDGES/weights", stacklevel=2)
+    warnings.warn(f"no judges ship for {type(data).__name__}, so neither the distance nor the obedience of its "
+                  f"pictures can be measured. Train some on the training data, " "scgan_train judges --data ... --root "
+                  "DIR --out JUDGES, and evaluate with judges=JUDGES/weights", stacklevel=2)
 
 # %% ../../nbs/metrics/05_evaluate.ipynb #b79d0a9f
 def obedience(
@@ -168,8 +179,12 @@ def _judged(panel:Panel, data:ImageDataset, system, strict:bool)->list:
     if getattr(eyes, "kinds", ()): metrics.append(InceptionScore(eyes))
     masks = obedience(panel.segmentor, data) if panel.segmentor and data.classes else None
     if masks: metrics.append(masks)
-    elif strict and panel.segmentor and data.classes: raise ValueError(f"{panel.segmentor.name} knows {len(panel.segmentor.classes)} classes, {', '.join(panel.segmentor.classes)}; the masks have {len(data.classes)} others: {', '.join(data.classes)}")
-    names, columns = judged_attributes(getattr(eyes, "attr_names", []), list(getattr(system, "attr_names", data.attr_names)))
+    elif strict and panel.segmentor and data.classes:
+        raise ValueError(f"{panel.segmentor.name} knows {len(panel.segmentor.classes)} classes, "
+                         f"{', '.join(panel.segmentor.classes)}; the masks have {len(data.classes)} others: "
+                         f"{', '.join(data.classes)}")
+    names, columns = judged_attributes(getattr(eyes, "attr_names", []),
+                                       list(getattr(system, "attr_names", data.attr_names)))
     return metrics + ([AttributeAccuracy(eyes, names, columns=columns)] if names else [])
 
 # %% ../../nbs/metrics/05_evaluate.ipynb #69c05c5e
@@ -182,7 +197,8 @@ def default_metrics(
     panel = judges_for(data, judges)
     metrics = _judged(panel, data, system, judges is not None) if panel else []
     if data.labels and isinstance(getattr(system, "segmentor", None), torch.nn.Module):
-        metrics.append(SegmentationScore(copy.deepcopy(system.segmentor).eval(), data.classes, name="co-trained"))   # a copy: metrics may move
+        # a copy: metrics may move
+        metrics.append(SegmentationScore(copy.deepcopy(system.segmentor).eval(), data.classes, name="co-trained"))
     latent = getattr(system, "z_dim", 0)
     if not latent or hasattr(system, "recompose"): metrics += [L1(), SSIM()]
     return metrics + ([Diversity(panel.eyes if panel else None)] if latent else [])
@@ -231,7 +247,9 @@ def evaluate(
     ceiling = len(data) >= 2*n if ceiling is None else ceiling
     needed = 2*n if ceiling else n
     if hasattr(system, "scores"): return Results(system.scores(data, n))
-    if n < 2 or len(data) < needed: raise ValueError(f"n={n} needs {needed} samples, the data has {len(data)}: choose a smaller n (at least 2), more data, or ceiling=False")
+    if n < 2 or len(data) < needed:
+        raise ValueError(f"n={n} needs {needed} samples, the data has {len(data)}: choose a smaller n (at least 2), "
+                         f"more data, or ceiling=False")
     check_match(system, data)
     mode, metrics = system.training, default_metrics(data, system, judges) if metrics is None else metrics
     metrics = _place(metrics, system.eval().device)

@@ -31,18 +31,22 @@ def check_pictures(
     x:Tensor, # (B,3,H,W): uint8, or float in [-1, 1]
 )->Tensor: # float in [-1, 1]
     "Pictures as floats, after a check of shape and range."
-    if x.ndim != 4 or x.shape[1] != 3: raise ValueError(f"a metric wants pictures of shape (B, 3, H, W), not {tuple(x.shape)}")
+    if x.ndim != 4 or x.shape[1] != 3:
+        raise ValueError(f"a metric wants pictures of shape (B, 3, H, W), not {tuple(x.shape)}")
     if x.dtype == torch.uint8: return to_pm1(x)
-    if not x.is_floating_point(): raise TypeError(f"pictures are uint8 in 0..255 or float in [-1, 1], not {x.dtype}: use to_pm1 or .byte()")
-    if x.numel() and not x.detach().abs().max() <= 1.001: raise ValueError(f"pictures reach {float(x.detach().abs().max()):.3g}: floats are in [-1, 1], use to_pm1 (or torch.uint8 for 0..255)")
+    if not x.is_floating_point():
+        raise TypeError(f"pictures are uint8 in 0..255 or float in [-1, 1], not {x.dtype}: use to_pm1 or .byte()")
+    if x.numel() and not x.detach().abs().max() <= 1.001:
+        raise ValueError(f"pictures reach {float(x.detach().abs().max()):.3g}: floats are in [-1, 1], use to_pm1 (or "
+                         f"torch.uint8 for 0..255)")
     return x
 
 # %% ../../nbs/metrics/00_features.ipynb #7ddf0aae
 class Extractor(nn.Module):
     "Pictures (uint8 or [-1, 1], any size) -> features (B, dim); the base of all."
-    name:str = ""                   # appears in the result of every metric
-    dim:int = 0                     # length of a feature vector
-    self_supervised:bool = False    # then the Fréchet distance is called ssfid
+    name:str="" # appears in the result of every metric
+    dim:int=0 # length of a feature vector
+    self_supervised:bool=False # then the Fréchet distance is called ssfid
 
     def __init__(self, name:str, dim:int):
         super().__init__()
@@ -52,11 +56,13 @@ class Extractor(nn.Module):
 
     def probabilities(self, x:Tensor)->Tensor: # (B, k), rows sum to 1
         "Class probabilities, for the Inception Score."
-        raise ValueError(f"the extractor {self.name!r} knows no classes: the Inception Score needs one that does, such as synthetic_faces_cnn() or inception()")
+        raise ValueError(f"the extractor {self.name!r} knows no classes: the Inception Score needs one that does, such "
+                         f"as synthetic_faces_cnn() or inception()")
 
     def maps(self, x:Tensor)->list[Tensor]: # (B,C,h,w) each
         "Activations of several layers, fine to coarse, for the perceptual distance."
-        raise ValueError(f"the extractor {self.name!r} gives no maps: the perceptual distance needs one that does, such as synthetic_faces_cnn()")
+        raise ValueError(f"the extractor {self.name!r} gives no maps: the perceptual distance needs one that does, "
+                         f"such as synthetic_faces_cnn()")
 
     def freeze(self):
         "Evaluation mode, no gradients for the weights."
@@ -65,7 +71,7 @@ class Extractor(nn.Module):
 
     def train(self, mode:bool=True): return super().train(False)
     @property
-    def num_features(self)->int: return self.dim   # the name that torchmetrics looks for
+    def num_features(self)->int: return self.dim # the name that torchmetrics looks for
     def __repr__(self): return f"{type(self).__name__}({self.name!r}, {self.dim} features)"
 
 # %% ../../nbs/metrics/00_features.ipynb #50d9d78d
@@ -94,7 +100,8 @@ class ClassifierExtractor(JudgeExtractor):
     ):
         super().__init__(net, name)
         unknown = [k for k in kinds if k not in net.attr_names]
-        if unknown: raise KeyError(f"{self.name!r} knows no attribute {unknown[0]!r}: it knows {', '.join(net.attr_names)}")
+        if unknown:
+            raise KeyError(f"{self.name!r} knows no attribute {unknown[0]!r}: it knows {', '.join(net.attr_names)}")
         if len(kinds) > 10: raise ValueError(f"{len(kinds)} attributes make 2^{len(kinds)} kinds: choose at most 10")
         self.attr_names, self.kinds = list(net.attr_names), tuple(kinds)
 
@@ -102,17 +109,18 @@ class ClassifierExtractor(JudgeExtractor):
 
     def probabilities(self, x):
         if not self.kinds: return super().probabilities(x)
-        p = self.logits(x)[:, [self.attr_names.index(k) for k in self.kinds]].double().sigmoid()   # (B,m)
-        answers = torch.tensor(list(itertools.product((0, 1), repeat=len(self.kinds))), device=p.device)   # (2^m,m)
-        return torch.where(answers == 1, p[:, None], 1 - p[:, None]).prod(-1)                     # (B,2^m)
+        p = self.logits(x)[:, [self.attr_names.index(k) for k in self.kinds]].double().sigmoid() # (B,m)
+        answers = torch.tensor(list(itertools.product((0, 1), repeat=len(self.kinds))), device=p.device) # (2^m,m)
+        return torch.where(answers == 1, p[:, None], 1 - p[:, None]).prod(-1) # (B,2^m)
 
 # %% ../../nbs/metrics/00_features.ipynb #45f5f0f6
-KINDS = {"synthetic-faces-cnn": ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")}   # of pictures, for the Inception Score, by classifier
+# of pictures, for the Inception Score, by classifier
+KINDS = {"synthetic-faces-cnn": ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")}
 
 class Panel(NamedTuple):
     "Trained judges, ready to look."
-    eyes:Extractor                     # features, maps; with a classifier also logits
-    segmentor:PictureSegmentor|None    # has a `name`
+    eyes:Extractor # features, maps; with a classifier also logits
+    segmentor:PictureSegmentor|None # has a `name`
 
 # %% ../../nbs/metrics/00_features.ipynb #04f2fe1e
 def judges(
@@ -121,9 +129,11 @@ def judges(
 )->Panel:
     "Trained judges by name."
     classifier, segmentor = (load_judge(source, part) for part in ("classifier", "segmentor"))
-    if not (classifier or segmentor): raise ValueError(f"there are no judges in {source}: train some with scgan_train judges")
+    if not (classifier or segmentor):
+        raise ValueError(f"there are no judges in {source}: train some with scgan_train judges")
     if classifier is None: return Panel(JudgeExtractor(segmentor), segmentor)
-    return Panel(ClassifierExtractor(classifier, kinds=KINDS.get(classifier.name, ()) if kinds is None else kinds), segmentor)
+    return Panel(ClassifierExtractor(classifier, kinds=KINDS.get(classifier.name, ()) if kinds is None else kinds),
+                 segmentor)
 
 # %% ../../nbs/metrics/00_features.ipynb #3b8975f7
 def synthetic_faces_cnn(
@@ -148,12 +158,14 @@ class Inception(Extractor):
     ):
         super().__init__("inception-v3-antialias" if antialias else "inception-v3", 2048)
         try: from torchmetrics.image.fid import NoTrainInceptionV3
-        except ImportError as e: raise ImportError('Inception needs torchmetrics: pip install "scgan_nb[metrics]"') from e
-        torch.load(path, map_location="cpu", weights_only=True)    # refuses a pickle that holds more than tensors
+        except ImportError as e:
+            raise ImportError('Inception needs torchmetrics: pip install "scgan_nb[metrics]"') from e
+        torch.load(path, map_location="cpu", weights_only=True) # refuses a pickle that holds more than tensors
         self.net = NoTrainInceptionV3("inception-v3-compat", ["2048", "logits_unbiased"], str(path), antialias)
         self.freeze()
 
-    def outputs(self, x): return self.net._torch_fidelity_forward(to_uint8(check_pictures(x)) if x.dtype != torch.uint8 else x)
+    def outputs(self, x):
+        return self.net._torch_fidelity_forward(to_uint8(check_pictures(x)) if x.dtype != torch.uint8 else x)
     def forward(self, x): return self.outputs(x)[0]
     def probabilities(self, x): return self.outputs(x)[1].softmax(1)
 
@@ -164,7 +176,8 @@ def inception(
     download:bool=False, # fetch the file (91 MB) if it is not there
 )->Inception:
     "The extractor of published FIDs and Inception Scores."
-    return Inception(weight_file(INCEPTION_URL, path, download, "To measure offline use judges(), whose results carry their name"), antialias)
+    return Inception(weight_file(INCEPTION_URL, path, download, "To measure offline use judges(), whose results carry "
+                                 "their name"), antialias)
 
 # %% ../../nbs/metrics/00_features.ipynb #5658afaf
 class Encoder(Extractor):
@@ -181,12 +194,17 @@ class Encoder(Extractor):
         super().__init__(name, 0)
         self.net, self.size, self.mean, self.std, self.self_supervised = net, size, mean, std, self_supervised
         self.freeze()
-        with torch.no_grad(): self.dim = self(torch.zeros(2, 3, size or 64, size or 64, device=next(self.parameters(), torch.zeros(0)).device)).shape[1]
+        with torch.no_grad():
+            self.dim = self(torch.zeros(2, 3, size or 64, size or 64,
+                                        device=next(self.parameters(), torch.zeros(0)).device)).shape[1]
 
     def forward(self, x):
         x = check_pictures(x)
         if self.size: x = fit_size(x, self.size)
-        if self.mean is not None: x = ((x + 1) / 2 - x.new_tensor(self.mean)[:, None, None]) / x.new_tensor(self.std)[:, None, None]
+        if self.mean is not None:
+            x = ((x + 1)/2 - x.new_tensor(self.mean)[:, None, None])/x.new_tensor(self.std)[:, None, None]
         y = self.net(x)
-        if y.ndim != 2: raise ValueError(f"the encoder {self.name!r} gives {tuple(y.shape)}: an extractor gives one vector a picture, (B, d); average over positions first")
+        if y.ndim != 2:
+            raise ValueError(f"the encoder {self.name!r} gives {tuple(y.shape)}: an extractor gives one vector a "
+                             f"picture, (B, d); average over positions first")
         return y

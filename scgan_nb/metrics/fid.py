@@ -23,7 +23,7 @@ class FID(Metric):
         from torchmetrics.image import FrechetInceptionDistance
         self.name = f"{'ss' if extractor.self_supervised else ''}fid[{extractor.name}]"
         self.fid = FrechetInceptionDistance(extractor)
-        self.add_state("counts", torch.zeros(2, dtype=torch.long), dist_reduce_fx="sum")   # generated, real
+        self.add_state("counts", torch.zeros(2, dtype=torch.long), dist_reduce_fx="sum") # generated, real
 
     def update(self,
         images:Tensor, # (B,3,H,W) uint8, or float in [-1, 1]
@@ -43,7 +43,9 @@ class FID(Metric):
     def compute(self)->dict[str, float]: # the distance, and both counts
         "The distance; the counts tell how well the moments are known."
         fake, real = self.counts.tolist()
-        if min(real, fake) < 2: raise ValueError(f"{self.name} has seen {real} real and {fake} generated pictures: it needs at least two of each")
+        if min(real, fake) < 2:
+            raise ValueError(f"{self.name} has seen {real} real and {fake} generated pictures: it needs at least two "
+                             f"of each")
         return {self.name: float(self.fid.compute()), f"{self.name}/real": real, f"{self.name}/generated": fake}
 
     def forward(self, images:Tensor, real:bool):
@@ -68,8 +70,8 @@ class InceptionScore(Metric):
         self.extractor, self.splits, self.name = extractor, splits, f"inception_score[{extractor.name}]"
         weight = next(extractor.parameters(), torch.zeros(0))
         k = extractor.probabilities(torch.zeros(1, 3, 64, 64, device=weight.device)).shape[1]
-        self.add_state("p", torch.zeros(splits, k, dtype=torch.float64), dist_reduce_fx="sum")        # sums of p(y|x)
-        self.add_state("entropy", torch.zeros(splits, dtype=torch.float64), dist_reduce_fx="sum")     # sums of H[p(y|x)]
+        self.add_state("p", torch.zeros(splits, k, dtype=torch.float64), dist_reduce_fx="sum") # sums of p(y|x)
+        self.add_state("entropy", torch.zeros(splits, dtype=torch.float64), dist_reduce_fx="sum") # sums of H[p(y|x)]
         self.add_state("n", torch.zeros(splits, dtype=torch.float64), dist_reduce_fx="sum")
 
     @torch.no_grad()
@@ -89,7 +91,9 @@ class InceptionScore(Metric):
 
     def compute(self)->dict[str, float]: # the score, its deviation over splits, and the count
         "The score, between 1 and the number of classes."
-        if self.n.min() < 1: raise ValueError(f"{self.name} has seen {int(self.n.sum())} pictures: it needs at least one in each of {self.splits} splits")
-        score = (torch.special.entr(self.p / self.n[:, None]).sum(1) - self.entropy / self.n).exp()
+        if self.n.min() < 1:
+            raise ValueError(f"{self.name} has seen {int(self.n.sum())} pictures: it needs at least one in each of "
+                             f"{self.splits} splits")
+        score = (torch.special.entr(self.p/self.n[:, None]).sum(1) - self.entropy/self.n).exp()
         out = {self.name: float(score.mean()), f"{self.name}/generated": int(self.n.sum())}
         return out | ({f"{self.name}/std": float(score.std())} if self.splits > 1 else {})

@@ -20,17 +20,19 @@ def confusion(
     n:int, # number of classes
 )->Tensor: # (n,n) int64: rows = target, columns = predicted
     "Count the pixels of every pair (class in the mask, class in the prediction)."
-    if predicted.shape != target.shape: raise ValueError(f"a prediction of shape {tuple(predicted.shape)} cannot be compared with masks of shape {tuple(target.shape)}")
+    if predicted.shape != target.shape:
+        raise ValueError(f"a prediction of shape {tuple(predicted.shape)} cannot be compared with masks of shape "
+                         f"{tuple(target.shape)}")
     check_ids(target, n, "the mask"); check_ids(predicted, n, "the prediction")
     known = target != IGNORE
-    return torch.bincount(target[known] * n + predicted[known], minlength=n * n).view(n, n)
+    return torch.bincount(target[known]*n + predicted[known], minlength=n*n).view(n, n)
 
 # %% ../../nbs/metrics/03_segmentation.ipynb #bd457869
 def pixel_accuracy(
     matrix:Tensor, # (n,n) confusion matrix
 )->Tensor: # scalar in [0, 1]
     "Share of the pixels that got the right class."
-    return matrix.diag().sum() / matrix.sum()
+    return matrix.diag().sum()/matrix.sum()
 
 # %% ../../nbs/metrics/03_segmentation.ipynb #772262c0
 def class_iou(
@@ -38,7 +40,7 @@ def class_iou(
 )->Tensor: # (n,) float64 in [0, 1], NaN for a class that occurs nowhere
     "Intersection over union of each class."
     both = matrix.diag().double()
-    return both / (matrix.sum(0) + matrix.sum(1) - both)
+    return both/(matrix.sum(0) + matrix.sum(1) - both)
 
 # %% ../../nbs/metrics/03_segmentation.ipynb #3432b99a
 class SegmentationScore(Metric):
@@ -81,5 +83,6 @@ class SegmentationScore(Metric):
         "Pixel accuracy, mIoU over the classes that occur, IoU of each of them."
         if not self.matrix.sum(): raise ValueError(f"miou[{self.name}] has seen no pixel yet")
         iou = class_iou(self.matrix)
-        out = {f"pixel_accuracy[{self.name}]": float(pixel_accuracy(self.matrix)), f"miou[{self.name}]": float(iou.nanmean())}
+        out = {f"pixel_accuracy[{self.name}]": float(pixel_accuracy(self.matrix)),
+               f"miou[{self.name}]": float(iou.nanmean())}
         return out | {f"iou[{self.name}]/{c}": float(v) for c, v in zip(self.classes, iou) if not v.isnan()}

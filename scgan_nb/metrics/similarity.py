@@ -35,7 +35,9 @@ class PairMean(Metric):
         b:Tensor, # the same shape
     ):
         "Add pairs."
-        if a.shape != b.shape: raise ValueError(f"pictures of shapes {tuple(a.shape)} and {tuple(b.shape)} cannot be compared: resize one of them first")
+        if a.shape != b.shape:
+            raise ValueError(f"pictures of shapes {tuple(a.shape)} and {tuple(b.shape)} cannot be compared: resize one "
+                             f"of them first")
         scores = self.score(check_pictures(a), check_pictures(b))
         self.total += scores.double().sum(); self.n += len(scores)
 
@@ -46,7 +48,7 @@ class PairMean(Metric):
     def compute(self)->dict[str, float]:
         "The mean, and the number of pairs."
         if not self.n: raise ValueError(f"{self.name} has seen no pictures yet")
-        return {self.name: float(self.total / self.n), f"{self.name}/pairs": int(self.n)}
+        return {self.name: float(self.total/self.n), f"{self.name}/pairs": int(self.n)}
 
 # %% ../../nbs/metrics/02_similarity.ipynb #43d66d95
 class L1(PairMean):
@@ -63,7 +65,7 @@ class SSIM(PairMean):
 
     def score(self, a, b):
         from torchmetrics.functional.image import structural_similarity_index_measure
-        return structural_similarity_index_measure((a + 1) / 2, (b + 1) / 2, data_range=1.0, reduction="none")
+        return structural_similarity_index_measure((a + 1)/2, (b + 1)/2, data_range=1.0, reduction="none")
 
 # %% ../../nbs/metrics/02_similarity.ipynb #b6c65fe9
 LPIPS_URLS = {"alex": "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
@@ -77,7 +79,8 @@ class LPIPS(PairMean):
         net:str="alex", # "alex", "vgg" or "squeeze"
         download:bool=False, # fetch the weights if they are not among torch's downloads
     ):
-        if net not in LPIPS_URLS: raise ValueError(f"LPIPS knows no network {net!r}: choose one of {', '.join(LPIPS_URLS)}")
+        if net not in LPIPS_URLS:
+            raise ValueError(f"LPIPS knows no network {net!r}: choose one of {', '.join(LPIPS_URLS)}")
         super().__init__(f"lpips[{net}]")
         weight_file(LPIPS_URLS[net], download=download)
         from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
@@ -93,7 +96,8 @@ def perceptual_distance(
 )->Tensor: # (B,)
     "Distance of two pictures in the unit-length maps of an extractor."
     pairs = zip(extractor.maps(a), extractor.maps(b))
-    return torch.stack([(F.normalize(u, dim=1) - F.normalize(v, dim=1)).square().sum(1).mean((1, 2)) for u, v in pairs]).mean(0)
+    return torch.stack([(F.normalize(u, dim=1) - F.normalize(v, dim=1)).square().sum(1).mean((1, 2))
+                        for u, v in pairs]).mean(0)
 
 # %% ../../nbs/metrics/02_similarity.ipynb #cdba36ea
 class Perceptual(PairMean):
@@ -117,14 +121,17 @@ class Diversity(Metric):
     ):
         super().__init__()
         self.extractor, self.name = extractor, f"diversity[{extractor.name}]" if extractor else "z_std"
-        for state in ("distance", "pairs", "std", "conditions"): self.add_state(state, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        for state in ("distance", "pairs", "std", "conditions"):
+            self.add_state(state, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     @torch.no_grad()
     def update(self,
         images:Tensor, # (K,B,3,H,W) float in [-1, 1]: K >= 2 latents for each of B conditions
     ):
         "Add conditions."
-        if images.ndim != 5 or len(images) < 2: raise ValueError(f"diversity wants pictures of shape (K, B, 3, H, W) with K >= 2 latents a condition, not {tuple(images.shape)}: stack the samples")
+        if images.ndim != 5 or len(images) < 2:
+            raise ValueError(f"diversity wants pictures of shape (K, B, 3, H, W) with K >= 2 latents a condition, not "
+                             f"{tuple(images.shape)}: stack the samples")
         for i, a in enumerate(images if self.extractor else ()):
             for b in images[i+1:]:
                 self.distance += perceptual_distance(self.extractor, a, b).double().sum(); self.pairs += len(a)
@@ -133,6 +140,7 @@ class Diversity(Metric):
     def compute(self)->dict[str, float]:
         "Perceptual and pixel diversity."
         if not self.conditions: raise ValueError(f"{self.name} has seen no pictures yet")
-        z_std = float(self.std / self.conditions)
-        seen = {self.name: float(self.distance / self.pairs), f"{self.name}/pairs": int(self.pairs)} if self.extractor else {}
+        z_std = float(self.std/self.conditions)
+        seen = ({self.name: float(self.distance/self.pairs), f"{self.name}/pairs": int(self.pairs)} if self.extractor
+                else {})
         return seen | {"z_std": z_std, "z_collapsed": float(z_std < 2/255)}

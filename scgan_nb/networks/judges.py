@@ -18,9 +18,9 @@ from ..core.system import find_pretrained, read_config
 
 # %% ../../nbs/networks/05_judges.ipynb #af0499a7
 def fit_size(
-    x:torch.Tensor,  # (B,C,H,W) float
-    size:int|tuple[int, int],  # side, or (height, width)
-) -> torch.Tensor:  # (B,C,size,size)
+    x:torch.Tensor, # (B,C,H,W) float
+    size:int|tuple[int, int], # side, or (height, width)
+)->torch.Tensor: # (B,C,size,size)
     "Bring pictures to a size: bilinear, antialiased when they shrink; untouched when they fit."
     size = (size, size) if isinstance(size, int) else tuple(size)
     return x if x.shape[-2:] == size else F.interpolate(x, size, mode="bilinear", antialias=True, align_corners=False)
@@ -28,33 +28,34 @@ def fit_size(
 # %% ../../nbs/networks/05_judges.ipynb #096c4ac9
 def stage(
     in_channels:int,
-    out_channels:int,  # a multiple of 8
-    stride:int=1,  # 2 halves height and width
-) -> nn.Sequential:  # (B,in,H,W) -> (B,out,H/stride,W/stride)
+    out_channels:int, # a multiple of 8
+    stride:int=1, # 2 halves height and width
+)->nn.Sequential: # (B,in,H,W) -> (B,out,H/stride,W/stride)
     "Convolution, group norm in 8 groups, ReLU."
-    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False), nn.GroupNorm(8, out_channels), nn.ReLU())
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False), nn.GroupNorm(8, out_channels),
+                         nn.ReLU())
 
 # %% ../../nbs/networks/05_judges.ipynb #9c7d30c5
 def _sixteenth(size, who):
     "Positions of the deepest map, after four halvings."
     h, w = (size, size) if isinstance(size, int) else size
     if h % 16 or w % 16: raise ValueError(f"size={size}: the {who} halves four times, choose a multiple of 16")
-    return h * w // 256
+    return h*w//256
 
 class PictureClassifier(nn.Module, PyTorchModelHubMixin):
     "Attribute logits of a picture: (B,3,H,W) in [-1,1] -> (B,A)."
     def __init__(self,
-        attr_names:list[str],  # names of the A attributes, in the order of the logits
-        size:int|tuple[int, int]=64,  # pictures are brought to this side, or (height, width), first; multiples of 16
-        width:int=32,  # channels of the first stage; features have 4 times as many
-        name:str="",  # in results, such as "synthetic-faces-cnn"
+        attr_names:list[str], # names of the A attributes, in the order of the logits
+        size:int|tuple[int, int]=64, # pictures are brought to this side, or (height, width), first; multiples of 16
+        width:int=32, # channels of the first stage; features have 4 times as many
+        name:str="", # in results, such as "synthetic-faces-cnn"
     ):
         super().__init__()
         positions = _sixteenth(size, "classifier")
-        self.attr_names, self.size, self.dim, self.name = list(attr_names), size, 4 * width, name
-        w = [3, width, 2 * width, 3 * width, 3 * width]
+        self.attr_names, self.size, self.dim, self.name = list(attr_names), size, 4*width, name
+        w = [3, width, 2*width, 3*width, 3*width]
         self.stages = nn.ModuleList(stage(a, b, stride=2) for a, b in zip(w, w[1:]))
-        self.embed = nn.Linear(w[-1] * positions, self.dim)
+        self.embed = nn.Linear(w[-1]*positions, self.dim)
         self.head = nn.Linear(self.dim, len(self.attr_names))
 
     def maps(self, x):
@@ -73,25 +74,25 @@ class PictureClassifier(nn.Module, PyTorchModelHubMixin):
 class PictureSegmentor(nn.Module, PyTorchModelHubMixin):
     "Class logits of every pixel of a picture: (B,3,H,W) in [-1,1] -> (B,n,H,W)."
     def __init__(self,
-        classes:list[str],  # names of the n classes, in the order of the ids
-        size:int|tuple[int, int]=64,  # pictures are brought to this side, or (height, width), first; multiples of 16
-        width:int=32,  # channels at half the size; deeper maps have 2 and 3 times as many
-        name:str="",  # in results, such as "faces-segmentor"
+        classes:list[str], # names of the n classes, in the order of the ids
+        size:int|tuple[int, int]=64, # pictures are brought to this side, or (height, width), first; multiples of 16
+        width:int=32, # channels at half the size; deeper maps have 2 and 3 times as many
+        name:str="", # in results, such as "faces-segmentor"
     ):
         super().__init__()
         _sixteenth(size, "segmentor")
-        w = [width * k for k in (1, 2, 3, 3)]
-        self.classes, self.size, self.dim, self.name = list(classes), size, 2 * (w[-1] + w[-2]), name
+        w = [width*k for k in (1, 2, 3, 3)]
+        self.classes, self.size, self.dim, self.name = list(classes), size, 2*(w[-1] + w[-2]), name
         self.enter = stage(12, w[0])
         self.down = nn.ModuleList(nn.Sequential(stage(a, b, 2), stage(b, b)) for a, b in zip(w, w[1:]))
         self.narrow = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(w, w[1:]))
         self.up = nn.ModuleList(stage(a, a) for a in w[:-1])
-        self.head = nn.Conv2d(w[0], 4 * len(self.classes), 1)
+        self.head = nn.Conv2d(w[0], 4*len(self.classes), 1)
 
     def maps(self, x):
         "The way down: a list of (B,C,h,w), fine to coarse, from 1/2 to 1/16 of the size."
-        out = [self.enter(F.pixel_unshuffle(fit_size(x, self.size), 2))]  # (B,w,size/2,size/2)
-        for down in self.down: out.append(down(out[-1]))                  # (B,3w,size/16,size/16) at the end
+        out = [self.enter(F.pixel_unshuffle(fit_size(x, self.size), 2))] # (B,w,size/2,size/2)
+        for down in self.down: out.append(down(out[-1])) # (B,3w,size/16,size/16) at the end
         return out
 
     def features(self, x):
@@ -112,9 +113,9 @@ class PictureSegmentor(nn.Module, PyTorchModelHubMixin):
 
 # %% ../../nbs/networks/05_judges.ipynb #e6cda3f1
 def load_judge(
-    source,  # name of judges that ship with the library, a folder, a hub id, or a system that holds them
-    part:str,  # "classifier" or "segmentor"
-) -> nn.Module|None:  # frozen, in evaluation mode; None: these judges have no such part
+    source, # name of judges that ship with the library, a folder, a hub id, or a system that holds them
+    part:str, # "classifier" or "segmentor"
+)->nn.Module|None: # frozen, in evaluation mode; None: these judges have no such part
     "One of two judges."
     from safetensors.torch import load_file
     if isinstance(source, nn.Module):
@@ -122,7 +123,9 @@ def load_judge(
         return copy.deepcopy(net).requires_grad_(False).eval() if hasattr(net, "maps") else None
     folder = find_pretrained(source)
     kind = read_config(folder)["system"]
-    if kind != "judges": raise ValueError(f"{folder} holds a {kind!r}, not judges: give a folder that `scgan_train judges` made, or the name of one that ships with the library")
+    if kind != "judges":
+        raise ValueError(f"{folder} holds a {kind!r}, not judges: give a folder that `scgan_train judges` made, or the "
+                         f"name of one that ships with the library")
     if not (folder/part).is_dir(): return None
     net = dict(classifier=PictureClassifier, segmentor=PictureSegmentor)[part](**read_config(folder/part))
     net.load_state_dict({k: v.float() for k, v in load_file(folder/part/"model.safetensors").items()})
@@ -131,9 +134,10 @@ def load_judge(
 # %% ../../nbs/networks/05_judges.ipynb #88b54fe2
 class JudgeFeatures(nn.Module):
     "Pictures (B,3,H,W) in [-1,1] -> the picture and the maps of a frozen segmentor, for a perceptual loss."
-    weights = (1/4, 1/16, 1/8, 1/4, 1.)      # of the picture, whose contrast the maps cannot see; of the maps, fine to coarse
+    # of the picture, whose contrast the maps cannot see; of the maps, fine to coarse
+    weights = (1/4, 1/16, 1/8, 1/4, 1.)
     def __init__(self,
-        segmentor:PictureSegmentor,  # frozen from here on
+        segmentor:PictureSegmentor, # frozen from here on
     ):
         super().__init__()
         self.segmentor, self.name = segmentor.requires_grad_(False).eval(), segmentor.name
@@ -143,8 +147,8 @@ class JudgeFeatures(nn.Module):
 
 # %% ../../nbs/networks/05_judges.ipynb #beda11ba
 def stand_in(
-    source="scenes-nets",  # as in `load_judge`
-) -> JudgeFeatures:
+    source="scenes-nets", # as in `load_judge`
+)->JudgeFeatures:
     "The segmentor of some judges as the eyes of `perceptual_loss(eyes, fake, real, eyes.weights)`."
     segmentor = load_judge(source, "segmentor")
     if segmentor is None: raise ValueError(f"the judges {source} have no segmentor: train some on data with masks")

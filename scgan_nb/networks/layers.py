@@ -15,15 +15,15 @@ from torch.nn import functional as F
 
 # %% ../../nbs/networks/00_layers.ipynb #97226205
 def check_size(
-    x:torch.Tensor,  # (..., H, W)
-    multiple:int,  # H and W must be multiples of this: 2 to the number of halvings
-    name:str,  # who asks; begins the error message
-    cells:int=2,  # least number of positions that must be left after the halvings
+    x:torch.Tensor, # (..., H, W)
+    multiple:int, # H and W must be multiples of this: 2 to the number of halvings
+    name:str, # who asks; begins the error message
+    cells:int=2, # least number of positions that must be left after the halvings
 ):
     "Raise a ValueError that names size and remedy unless `x` survives the halvings of a network."
     h, w = x.shape[-2:]
-    if h % multiple == w % multiple == 0 and h * w >= cells * multiple**2: return
-    near = [max(round(n / multiple), 1 + (cells > 1)) * multiple for n in (h, w)]
+    if h % multiple == w % multiple == 0 and h*w >= cells*multiple**2: return
+    near = [max(round(n/multiple), 1 + (cells > 1))*multiple for n in (h, w)]
     raise ValueError(f"{name} needs a height and a width that are multiples of {multiple} (at least {cells} cells of "
                      f"{multiple}x{multiple}), got {h}x{w}: resize or crop, for example to {near[0]}x{near[1]}")
 
@@ -31,7 +31,7 @@ def check_size(
 class ConvNorm(nn.Module):
     "`conv`, then instance norm over its output channels, then ReLU."
     def __init__(self,
-        conv:nn.Module,  # a Conv2d or ConvTranspose2d
+        conv:nn.Module, # a Conv2d or ConvTranspose2d
     ):
         super().__init__()
         self.conv = conv
@@ -43,8 +43,8 @@ class ConvNorm(nn.Module):
 def DownBlock(
     in_channels:int,
     out_channels:int,
-    bias:bool=True,  # the bias is without effect under the norm; the official mask encoder has one all the same
-) -> ConvNorm:  # (B,in,H,W) -> (B,out,H/2,W/2)
+    bias:bool=True, # the bias is without effect under the norm; the official mask encoder has one all the same
+)->ConvNorm: # (B,in,H,W) -> (B,out,H/2,W/2)
     "Halve height and width: 4x4 convolution with stride 2, instance norm, ReLU."
     return ConvNorm(nn.Conv2d(in_channels, out_channels, 4, stride=2, padding=1, bias=bias))
 
@@ -64,8 +64,8 @@ class UpBlock(nn.Module):
 
     def forward(self, x):
         main = F.relu(self.norm1(self.conv1(x)))
-        main = self.norm2(self.conv2(self.enlarge(main)))  # (B,out,2H,2W)
-        return F.relu(main + self.enlarge(self.bypass(x)))  # the 1x1 kernel first: exact, and a quarter of the work
+        main = self.norm2(self.conv2(self.enlarge(main))) # (B,out,2H,2W)
+        return F.relu(main + self.enlarge(self.bypass(x))) # the 1x1 kernel first: exact, and a quarter of the work
 
     @staticmethod
     def enlarge(x): return F.interpolate(x, scale_factor=2, mode="nearest")
@@ -86,9 +86,9 @@ class ResidualBlock(nn.Module):
 
 # %% ../../nbs/networks/00_layers.ipynb #e6cac25a
 def xavier_(
-    net:nn.Module,  # changed in place
+    net:nn.Module, # changed in place
     gain:float=1.,
-) -> nn.Module:  # `net` itself
+)->nn.Module: # `net` itself
     "Draw the weights of all convolutions and linear layers of `net` from Xavier's uniform distribution."
     for layer in net.modules():
         if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)): nn.init.xavier_uniform_(layer.weight, gain)
@@ -97,34 +97,34 @@ def xavier_(
 # %% ../../nbs/networks/00_layers.ipynb #856ba247
 def full_precision(
     device:torch.device,
-):  # a context manager
+): # a context manager
     "Autocast is off inside; on the meta device, which knows no autocast, nothing happens."
     return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 @torch.no_grad()
 def power_step(
-    w:torch.Tensor,  # (...,rows,columns) matrices
-    u:torch.Tensor,  # (...,rows) unit vectors
-) -> tuple:  # u (...,rows) and v (...,columns): estimates of the leading singular vectors, one round better
+    w:torch.Tensor, # (...,rows,columns) matrices
+    u:torch.Tensor, # (...,rows) unit vectors
+)->tuple: # u (...,rows) and v (...,columns): estimates of the leading singular vectors, one round better
     "One round of power iteration."
     with full_precision(w.device):
         v = F.normalize((w.mT @ u[..., None])[..., 0], dim=-1, eps=1e-12)
         return F.normalize((w @ v[..., None])[..., 0], dim=-1, eps=1e-12), v
 
 def singular_value(
-    w:torch.Tensor,  # (...,rows,columns)
-    u:torch.Tensor,  # (...,rows)
-    v:torch.Tensor,  # (...,columns)
-) -> torch.Tensor:  # (...)
+    w:torch.Tensor, # (...,rows,columns)
+    u:torch.Tensor, # (...,rows)
+    v:torch.Tensor, # (...,columns)
+)->torch.Tensor: # (...)
     "The singular value that belongs to u and v."
-    with full_precision(w.device): return (u * (w @ v[..., None])[..., 0]).sum(-1)
+    with full_precision(w.device): return (u*(w @ v[..., None])[..., 0]).sum(-1)
 
 # %% ../../nbs/networks/00_layers.ipynb #6612912e
 class SpectralNorm(nn.Module):
     "`layer` with its weight divided by the largest singular value."
     def __init__(self,
-        layer:nn.Module,  # a Conv2d or Linear
-        always:bool=True,  # a power iteration in every forward; False: only in training
+        layer:nn.Module, # a Conv2d or Linear
+        always:bool=True, # a power iteration in every forward; False: only in training
     ):
         super().__init__()
         self.layer, self.always = layer, always
@@ -142,11 +142,11 @@ class SpectralNorm(nn.Module):
     def forward(self, *x):
         u, v = self.power_iteration() if self.always or self.training else (self.u.clone(), self.v.clone())
         weight = self.layer.weight
-        return torch.func.functional_call(self.layer, {"weight": weight / singular_value(weight.flatten(1), u, v)}, x)
+        return torch.func.functional_call(self.layer, {"weight": weight/singular_value(weight.flatten(1), u, v)}, x)
 
 # %% ../../nbs/networks/00_layers.ipynb #a18660fa
 def n_parameters(
     net:nn.Module,
-) -> int:  # every tensor counted once
+)->int: # every tensor counted once
     "How many numbers `net` learns."
     return sum(p.numel() for p in net.parameters())

@@ -15,32 +15,32 @@ from torch.nn import functional as F
 EDGE = 256
 
 def mark_edges(
-    ids:torch.Tensor,  # (B,H,W) class ids
-    edge:torch.Tensor,  # (B,1,H,W), 1 where instances meet
-) -> torch.Tensor:  # (B,H,W)
+    ids:torch.Tensor, # (B,H,W) class ids
+    edge:torch.Tensor, # (B,1,H,W), 1 where instances meet
+)->torch.Tensor: # (B,H,W)
     "Class ids that also say where instance edges run."
-    return ids + EDGE * edge[:, 0].to(ids.dtype)
+    return ids + EDGE*edge[:, 0].to(ids.dtype)
 
 def class_rows(ids, n):
     "The row of `class_table` that belongs to each id; what is no class has no planes."
-    return (ids % EDGE).clamp(max=n) + ids.div(EDGE, rounding_mode="floor") * (n + 1)
+    return (ids % EDGE).clamp(max=n) + ids.div(EDGE, rounding_mode="floor")*(n + 1)
 
 def class_table(
-    columns:torch.Tensor,  # (...,n,O), a row for each plane of a mask
-) -> torch.Tensor:  # (...,2(n+1),O): a row for each class and for no class, then the same where an edge runs
+    columns:torch.Tensor, # (...,n,O), a row for each plane of a mask
+)->torch.Tensor: # (...,2(n+1),O): a row for each class and for no class, then the same where an edge runs
     "What a pixel adds to a convolution, for all that a pixel can be."
     rows = F.pad(columns, (0, 0, 0, 1))
     return torch.cat([rows, rows + columns[..., -1:, :]], -2)
 
 def windows(
-    ids:torch.Tensor,  # (B,H,W)
-    n:int,  # planes that the ids stand for
+    ids:torch.Tensor, # (B,H,W)
+    n:int, # planes that the ids stand for
     kernel:int,
     stride:int=1,
     padding:int=0,
-) -> torch.Tensor:  # (B,h,w,kernel*kernel), see `class_rows`; a view of the padded map
+)->torch.Tensor: # (B,h,w,kernel*kernel), see `class_rows`; a view of the padded map
     "The rows under the kernel, for each place of the kernel."
-    rows = F.pad(class_rows(ids.long(), n), (padding,) * 4, value=n)
+    rows = F.pad(class_rows(ids.long(), n), (padding,)*4, value=n)
     return rows.unfold(1, kernel, stride).unfold(2, kernel, stride).flatten(3)
 
 # %% ../../nbs/networks/01_look_up.ipynb #a734a4fe
@@ -56,44 +56,50 @@ class SumRows(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, g):
         (rows,), starts, g = ctx.saved_tensors, torch.arange(ctx.height, device=g.device), g.contiguous()
-        runs = [place.flatten().sort() for place in rows.unbind(-1)]  # pixels by class
-        return torch.stack([F.embedding_bag(pixels, g, torch.searchsorted(classes, starts), mode="sum") for classes, pixels in runs]), None
+        runs = [place.flatten().sort() for place in rows.unbind(-1)] # pixels by class
+        return (torch.stack([F.embedding_bag(pixels, g, torch.searchsorted(classes, starts), mode="sum")
+                             for classes, pixels in runs]), None)
 
 def sum_rows(table, rows):
     "The sum of one row for each place of the kernel."
-    return F.embedding_bag((rows + torch.arange(len(table), device=rows.device) * table.shape[1]).flatten(0, 2), table.flatten(0, 1), mode="sum")
+    return F.embedding_bag((rows + torch.arange(len(table), device=rows.device)*table.shape[1]).flatten(0, 2),
+                           table.flatten(0, 1), mode="sum")
 
 # %% ../../nbs/networks/01_look_up.ipynb #09ba4d60
 def look_up_conv2d(
-    ids:torch.Tensor,  # (B,H,W) class ids, 255 for none, 256 more on instance edges
-    weight:torch.Tensor,  # (O,n,k,k)
-    bias:torch.Tensor|None=None,  # (O,)
+    ids:torch.Tensor, # (B,H,W) class ids, 255 for none, 256 more on instance edges
+    weight:torch.Tensor, # (O,n,k,k)
+    bias:torch.Tensor|None=None, # (O,)
     stride:int=1,
     padding:int=0,
-) -> torch.Tensor:  # (B,O,h,w), channels last in memory
+)->torch.Tensor: # (B,O,h,w), channels last in memory
     "`F.conv2d` of the planes that the ids stand for."
-    table = class_table(weight.permute(2, 3, 1, 0).flatten(0, 1))  # (k*k,2(n+1),O)
-    if bias is not None: table = torch.cat([table[:1] + bias, table[1:]])  # every pixel takes one row of the first place
+    table = class_table(weight.permute(2, 3, 1, 0).flatten(0, 1)) # (k*k,2(n+1),O)
+    if bias is not None: table = torch.cat([table[:1] + bias, table[1:]]) # every pixel takes one row of the first place
     rows = windows(ids, weight.shape[1], weight.shape[-1], stride, padding)
-    y = (SumRows.apply if table.device.type == "cpu" else sum_rows)(table, rows).unflatten(0, rows.shape[:3]).permute(0, 3, 1, 2)
-    return y.to(torch.get_autocast_dtype(y.device.type)) if y.device.type != "meta" and torch.is_autocast_enabled(y.device.type) else y
+    y = (SumRows.apply if table.device.type == "cpu" else sum_rows)(table, rows).unflatten(0, rows.shape[:3]).permute(0,
+            3, 1, 2)
+    return (y.to(torch.get_autocast_dtype(y.device.type)) if y.device.type != "meta"
+            and torch.is_autocast_enabled(y.device.type) else y)
 
 # %% ../../nbs/networks/01_look_up.ipynb #2dc102e6
 def class_means(
-    s:torch.Tensor,  # (B,n,H,W) planes, or (B,H,W) class ids
-    n:int,  # number of planes
-    kernel:int=1,  # 1: the planes themselves
-    stride:int|None=None,  # None: the kernel's size
-    padding:int=0,  # left out of the means
-    dtype:torch.dtype=torch.float32,  # of planes made from ids
-) -> torch.Tensor:  # (B,n,h,w)
+    s:torch.Tensor, # (B,n,H,W) planes, or (B,H,W) class ids
+    n:int, # number of planes
+    kernel:int=1, # 1: the planes themselves
+    stride:int|None=None, # None: the kernel's size
+    padding:int=0, # left out of the means
+    dtype:torch.dtype=torch.float32, # of planes made from ids
+)->torch.Tensor: # (B,n,h,w)
     "Means of the planes of a mask over windows."
     stride = stride or kernel
-    if s.is_floating_point(): return s if kernel == 1 else F.avg_pool2d(s, kernel, stride, padding, count_include_pad=False)
+    if s.is_floating_point():
+        return s if kernel == 1 else F.avg_pool2d(s, kernel, stride, padding, count_include_pad=False)
     rows, table = windows(s, n, kernel, stride, padding), class_table(torch.eye(n, dtype=dtype, device=s.device))
     sums = F.embedding_bag(rows.flatten(0, 2), table, mode="sum").unflatten(0, rows.shape[:3]).permute(0, 3, 1, 2)
     if kernel == 1: return sums
-    return sums.div_(F.avg_pool2d(torch.ones(1, 1, *s.shape[-2:], dtype=dtype, device=s.device), kernel, stride, padding, divisor_override=1))
+    return sums.div_(F.avg_pool2d(torch.ones(1, 1, *s.shape[-2:], dtype=dtype, device=s.device), kernel, stride,
+                                  padding, divisor_override=1))
 
 # %% ../../nbs/networks/01_look_up.ipynb #de1c30ce
 LOOK_UP_FROM = 16
@@ -103,7 +109,7 @@ def side_by_side(parts): return parts[0] if len(parts) == 1 else torch.cat(parts
 class MaskConv2d(nn.Conv2d):
     "Convolution of parts that lie side by side: planes (B,c,H,W), and perhaps one mask as class ids (B,H,W)."
     def __init__(self,
-        in_channels:int,  # of all parts
+        in_channels:int, # of all parts
         out_channels:int,
         kernel_size:int,
         stride:int=1,
@@ -111,10 +117,14 @@ class MaskConv2d(nn.Conv2d):
     ): super().__init__(in_channels, out_channels, kernel_size, stride, padding)
 
     def forward(self, *parts):
-        n = self.in_channels - sum(p.shape[1] for p in parts if p.is_floating_point())  # planes that the ids stand for
+        n = self.in_channels - sum(p.shape[1] for p in parts if p.is_floating_point()) # planes that the ids stand for
         if n < LOOK_UP_FROM or all(p.is_floating_point() for p in parts):
             x = side_by_side([class_means(p, n, dtype=self.weight.dtype) for p in parts])
-            return super().forward(x if self.weight.is_contiguous(memory_format=torch.channels_last) else x.contiguous())  # planes made from ids have their channels last
+            # planes made from ids have their channels last
+            return super().forward(x if self.weight.is_contiguous(memory_format=torch.channels_last)
+                                   else x.contiguous())
         weights = self.weight.split([p.shape[1] if p.is_floating_point() else n for p in parts], 1)
-        of_parts = [F.conv2d(p, w, None, self.stride, self.padding) if p.is_floating_point() else look_up_conv2d(p, w, self.bias, self.stride[0], self.padding[0]) for p, w in zip(parts, weights)]
+        of_parts = [F.conv2d(p, w, None, self.stride, self.padding) if p.is_floating_point()
+                    else look_up_conv2d(p, w, self.bias, self.stride[0], self.padding[0])
+                    for p, w in zip(parts, weights)]
         return sum(of_parts[1:], of_parts[0])

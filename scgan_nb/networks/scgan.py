@@ -18,9 +18,9 @@ from .layers import DownBlock, SpectralNorm, UpBlock, check_size, xavier_
 
 # %% ../../nbs/networks/10_scgan.ipynb #47898b62
 def repeat_over(
-    v:torch.Tensor,  # (B,D)
-    h:torch.Tensor,  # (B,C,H,W)
-) -> torch.Tensor:  # (B,D,H,W), in the dtype of h
+    v:torch.Tensor, # (B,D)
+    h:torch.Tensor, # (B,C,H,W)
+)->torch.Tensor: # (B,D,H,W), in the dtype of h
     "Write each number of `v` into a map as large as `h`, the same at every position."
     return v.to(h)[:, :, None, None].expand(-1, -1, *h.shape[-2:])
 
@@ -30,11 +30,11 @@ class LatentMap(nn.Module):
     def __init__(self,
         z_dim:int,
         channels:int,
-        shape:tuple,  # (height, width) of the map
+        shape:tuple, # (height, width) of the map
     ):
         super().__init__()
         self.shape = (channels, *shape)
-        self.linear = nn.Linear(z_dim, channels * shape[0] * shape[1])
+        self.linear = nn.Linear(z_dim, channels*shape[0]*shape[1])
         self.norm = nn.InstanceNorm2d(channels, affine=True)
 
     def forward(self, z): return F.relu(self.norm(self.linear(z).unflatten(1, self.shape)))
@@ -43,60 +43,65 @@ class LatentMap(nn.Module):
 class Generator(nn.Module, PyTorchModelHubMixin):
     "G(z, c, s): a picture with the layout of mask s, the attributes c and, for the rest, the mood of z."
     def __init__(self,
-        z_dim:int=512,  # length of the latent
-        c_dim:int=5,  # number of attributes
-        s_dim:int=7,  # number of mask classes
-        width:int=64,  # channels at full size; the bottleneck has 8 times as many
-        order:str="steps",  # "steps" (the paper: z at 1/16, c at 1/4) or "at_once" (the published code: both at 1/16)
-        size=128,  # picture size, an int or (height, width); only "steps" is bound to it
-        halvings:int=4,  # of the mask; the paper's 4 leave 8x8 cells at 128 px, 3 leave as many at 64 px
+        z_dim:int=512, # length of the latent
+        c_dim:int=5, # number of attributes
+        s_dim:int=7, # number of mask classes
+        width:int=64, # channels at full size; the bottleneck has 8 times as many
+        order:str="steps", # "steps" (the paper: z at 1/16, c at 1/4) or "at_once" (the published code: both at 1/16)
+        size=128, # picture size, an int or (height, width); only "steps" is bound to it
+        halvings:int=4, # of the mask; the paper's 4 leave 8x8 cells at 128 px, 3 leave as many at 64 px
     ):
         super().__init__()
         if order not in ("steps", "at_once"): raise ValueError(f"order must be 'steps' or 'at_once', got {order!r}")
         if halvings < 2: raise ValueError(f"halvings={halvings}: c joins at 1/4 of the size, so it takes at least 2")
-        self.z_dim, self.c_dim, self.s_dim, self.order, self.size, self.cell = z_dim, c_dim, s_dim, order, pair(size), 2**halvings
+        self.z_dim, self.c_dim, self.s_dim, self.order, self.size, self.cell = (z_dim, c_dim, s_dim, order, pair(size),
+                                                                                2**halvings)
         w, steps = width, order == "steps"
-        widths = [w * 2**i for i in range(halvings)]  # w, 2w, 4w, 8w
+        widths = [w*2**i for i in range(halvings)] # w, 2w, 4w, 8w
         self.encoder = nn.Sequential(*[DownBlock(i, o) for i, o in pairwise([s_dim, *widths])])
         if steps:
             check_size(torch.empty(self.size), self.cell, "Generator(order='steps')")
-            self.latent = LatentMap(z_dim, w, (self.size[0] // self.cell, self.size[1] // self.cell))
-        join = [0] * halvings  # channels that z and c add before each block
+            self.latent = LatentMap(z_dim, w, (self.size[0]//self.cell, self.size[1]//self.cell))
+        join = [0]*halvings # channels that z and c add before each block
         if steps: join[0] += w; join[-2] += c_dim
         else: join[0] += z_dim + c_dim
-        self.decoder = nn.ModuleList([UpBlock(i + j, o) for (i, o), j in zip(pairwise([widths[-1], *widths[::-1]]), join)])
+        self.decoder = nn.ModuleList([UpBlock(i + j, o)
+                                      for (i, o), j in zip(pairwise([widths[-1], *widths[::-1]]), join)])
         self.norm = nn.Identity() if steps else nn.InstanceNorm2d(w, affine=True)
         self.to_rgb = nn.Conv2d(w, 3, 3, padding=1)
         xavier_(self)
 
     def encode(self,
-        s:torch.Tensor,  # (B,s_dim,H,W) one-hot, H and W multiples of 16 (of 2**halvings)
-    ) -> torch.Tensor:  # (B,8*width,H/16,W/16)
+        s:torch.Tensor, # (B,s_dim,H,W) one-hot, H and W multiples of 16 (of 2**halvings)
+    )->torch.Tensor: # (B,8*width,H/16,W/16)
         "The mask's code; it depends on nothing else, so one call serves many z and c."
         if s.dim() != 4 or s.shape[1] != self.s_dim:
-            raise ValueError(f"s must be a one-hot mask (B,{self.s_dim},H,W), got {tuple(s.shape)}: class ids become one by core.batch.one_hot(mask, {self.s_dim})")
+            raise ValueError(f"s must be a one-hot mask (B,{self.s_dim},H,W), got {tuple(s.shape)}: class ids become "
+                             f"one by core.batch.one_hot(mask, {self.s_dim})")
         check_size(s, self.cell, "Generator")
         if self.order == "steps" and tuple(s.shape[-2:]) != self.size:
             raise ValueError(f"this generator was built for size={self.size}, got a mask of {tuple(s.shape[-2:])}: "
-                             "resize the mask, build Generator(size=...) anew, or use order='at_once', which takes any size")
+                              "resize the mask, build Generator(size=...) anew, or use order='at_once', which takes "
+                             "any size")
         return self.encoder(s)
 
     def pre_tanh(self,
-        h:torch.Tensor,  # (B,8*width,H/16,W/16) from `encode`
-        z:torch.Tensor,  # (B,z_dim)
-        c:torch.Tensor,  # (B,c_dim)
-    ) -> torch.Tensor:  # (B,3,H,W), unbounded
+        h:torch.Tensor, # (B,8*width,H/16,W/16) from `encode`
+        z:torch.Tensor, # (B,z_dim)
+        c:torch.Tensor, # (B,c_dim)
+    )->torch.Tensor: # (B,3,H,W), unbounded
         "The picture before tanh. Where one of h, z, c has a batch of 1, it serves all."
         for v, n, name in [(z, self.z_dim, "z"), (c, self.c_dim, "c")]:
             if v.dim() != 2 or v.shape[1] != n: raise ValueError(f"{name} must be (B,{n}), got {tuple(v.shape)}")
         batch = max(len(h), len(z), len(c))
-        if {len(h), len(z), len(c)} - {1, batch}: raise ValueError(f"batches of mask codes, z and c must be equal or 1, got {len(h)}, {len(z)}, {len(c)}")
+        if {len(h), len(z), len(c)} - {1, batch}:
+            raise ValueError(f"batches of mask codes, z and c must be equal or 1, got {len(h)}, {len(z)}, {len(c)}")
         h, z, c = (t.expand(batch, *t.shape[1:]) for t in (h, z.to(h), c.to(h)))
         if self.order == "steps":
             h = torch.cat([h, self.latent(z)], 1)
-            for block in self.decoder[:-2]: h = block(h)  # z decides the coarse look
+            for block in self.decoder[:-2]: h = block(h) # z decides the coarse look
             h = torch.cat([h, repeat_over(c, h)], 1)
-            for block in self.decoder[-2:]: h = block(h)  # c colours what is there
+            for block in self.decoder[-2:]: h = block(h) # c colours what is there
         else:
             h = torch.cat([h, repeat_over(z, h), repeat_over(c, h)], 1)
             for block in self.decoder: h = block(h)
@@ -134,7 +139,7 @@ class GeneratorSC2(nn.Module, PyTorchModelHubMixin):
     def pre_tanh(self, z, c, s):
         "The picture (B,3,H,W) before tanh; H and W multiples of 8."
         check_size(s, 8, "GeneratorSC2")
-        h = self.encoder(s)  # (B,4w,H/8,W/8)
+        h = self.encoder(s) # (B,4w,H/8,W/8)
         h = F.relu(self.norm_z(self.up_z(self.join_z(torch.cat([h, repeat_over(z, h)], 1)))))
         h = self.up_c(self.join_c(torch.cat([h, repeat_over(c, h)], 1)))
         return self.to_rgb(F.relu(self.norm_c(h)))
@@ -149,8 +154,8 @@ class SpectralBlock(nn.Module):
     def __init__(self,
         in_channels:int,
         out_channels:int,
-        down:bool=True,  # halve the size; otherwise the bypass is the identity
-        first:bool=False,  # the block on pixels: no ReLU at its start, and pooling before the bypass's convolution
+        down:bool=True, # halve the size; otherwise the bypass is the identity
+        first:bool=False, # the block on pixels: no ReLU at its start, and pooling before the bypass's convolution
     ):
         super().__init__()
         self.down, self.first = down, first
@@ -174,7 +179,9 @@ class SpectralDiscriminator(nn.Module, PyTorchModelHubMixin):
         super().__init__()
         w = width
         channels = [w, 2*w, 4*w, 8*w, 16*w]
-        self.blocks = nn.Sequential(SpectralBlock(3, w, first=True), *[SpectralBlock(i, o) for i, o in pairwise(channels)], SpectralBlock(16*w, 16*w, down=False))
+        self.blocks = nn.Sequential(SpectralBlock(3, w, first=True),
+                                    *[SpectralBlock(i, o) for i, o in pairwise(channels)],
+                                    SpectralBlock(16*w, 16*w, down=False))
         self.critic = SpectralNorm(nn.Linear(16*w, 1))
         self.classifier = nn.Linear(16*w, c_dim)
         xavier_(self)
@@ -185,8 +192,8 @@ class SpectralDiscriminator(nn.Module, PyTorchModelHubMixin):
         return F.relu(self.blocks(x)).mean((2, 3))
 
     def forward(self,
-        x:torch.Tensor,  # (B,3,H,W) in [-1,1]
-    ) -> tuple:  # src (B,1) unbounded, cls (B,c_dim) logits
+        x:torch.Tensor, # (B,3,H,W) in [-1,1]
+    )->tuple: # src (B,1) unbounded, cls (B,c_dim) logits
         "Scores and attribute logits of pictures; also refines the estimates of the singular values."
         h = self.features(x)
         return self.critic(h), self.classifier(h)

@@ -35,13 +35,14 @@ def SpectralConv(*args, conv=nn.Conv2d, **kwargs):
 class NormConv(nn.Sequential):
     "Spectrally normed convolution without bias, instance norm without parameters, leaky ReLU."
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0):
-        super().__init__(SpectralConv(in_channels, out_channels, kernel_size, stride, padding, bias=False), nn.InstanceNorm2d(out_channels), nn.LeakyReLU(0.2))
+        super().__init__(SpectralConv(in_channels, out_channels, kernel_size, stride, padding, bias=False),
+                         nn.InstanceNorm2d(out_channels), nn.LeakyReLU(0.2))
 
 # %% ../../nbs/networks/21_semantic_composition.ipynb #1cd1b501
 def start_small_(
-    net:nn.Module,  # changed in place
-    gain:float=0.02,  # paper's code: init_variance
-) -> nn.Module:  # `net` itself
+    net:nn.Module, # changed in place
+    gain:float=0.02, # paper's code: init_variance
+)->nn.Module: # `net` itself
     "Xavier-normal weights, zero biases."
     for layer in net.modules():
         if isinstance(layer, SpatialCondConv2d):
@@ -54,50 +55,56 @@ def start_small_(
 # %% ../../nbs/networks/21_semantic_composition.ipynb #6d8b7cf0
 class Vectors(NamedTuple):
     "What the semantic vector generator says about a mask; maps from coarse to fine."
-    conv: list  # of (B,K,h,w) logits for convolutions
-    norm: list  # of (B,K',h,w) logits for norms
-    aux: torch.Tensor | None  # (B,3,H,W) in [-1,1]
+    conv:list # of (B,K,h,w) logits for convolutions
+    norm:list # of (B,K',h,w) logits for norms
+    aux:torch.Tensor|None # (B,3,H,W) in [-1,1]
 
 # %% ../../nbs/networks/21_semantic_composition.ipynb #efdc45c2
 class SemanticVectorGenerator(nn.Module):
     "Logits of the experts' shares at every scale, and a coarse picture, from a mask (SVG)."
     def __init__(self,
-        s_dim:int=19,  # planes of the mask
-        width:int=32,  # q, channels at full size; the coarsest level has 16 times as many
-        num_experts:int=3,  # K
-        num_norm_experts:int=3,  # K'
-        levels:int=6,  # L; the coarsest map is 1/2^(L-1) of the size
-        spectral:bool=False,  # spectral norm on the levels' convolutions (ADE20K, COCO)
-        position:str|None="pyramid",  # None, "mask" or "pyramid", see `label_pyramid`
-        encoded:int=3,  # levels that position="pyramid" encodes
-        gaussian:dict|None=None,  # arguments of `IterativeGaussian` where they are not the paper's
-        edge:bool=False,  # the mask's last plane holds instance edges
+        s_dim:int=19, # planes of the mask
+        width:int=32, # q, channels at full size; the coarsest level has 16 times as many
+        num_experts:int=3, # K
+        num_norm_experts:int=3, # K'
+        levels:int=6, # L; the coarsest map is 1/2^(L-1) of the size
+        spectral:bool=False, # spectral norm on the levels' convolutions (ADE20K, COCO)
+        position:str|None="pyramid", # None, "mask" or "pyramid", see `label_pyramid`
+        encoded:int=3, # levels that position="pyramid" encodes
+        gaussian:dict|None=None, # arguments of `IterativeGaussian` where they are not the paper's
+        edge:bool=False, # the mask's last plane holds instance edges
     ):
         super().__init__()
         self.bins = num_experts, num_norm_experts
-        self.pyramid = dict(levels=levels, position=position, encode=IterativeGaussian(**(gaussian or {})), encoded=encoded, edge=edge, n=s_dim)
-        self.encode = self.pyramid["encode"]  # so that it moves with the network
-        layer = lambda kind, *shape: SpectralConv(*shape, 3, padding=1, conv=kind) if spectral else kind(*shape, 3, padding=1)
-        widths = [width * 2**max(4 - i, 0) for i in range(levels)]
+        self.pyramid = dict(levels=levels, position=position, encode=IterativeGaussian(**(gaussian or {})),
+                            encoded=encoded, edge=edge, n=s_dim)
+        self.encode = self.pyramid["encode"] # so that it moves with the network
+        layer = lambda kind, *shape: SpectralConv(*shape, 3, padding=1, conv=kind) if spectral else kind(*shape, 3,
+                padding=1)
+        widths = [width*2**max(4 - i, 0) for i in range(levels)]
         self.first = nn.ModuleList(layer(MaskConv2d, i + s_dim, o) for i, o in pairwise([0, *widths]))
         self.second = nn.ModuleList(layer(nn.Conv2d, w, w) for w in widths)
-        self.to_rgb = nn.Sequential(nn.Conv2d(widths[-1], width // 2, 3, padding=1), nn.LeakyReLU(0.2), nn.Conv2d(width // 2, 3, 3, padding=1))
+        self.to_rgb = nn.Sequential(nn.Conv2d(widths[-1], width//2, 3, padding=1), nn.LeakyReLU(0.2),
+                                    nn.Conv2d(width//2, 3, 3, padding=1))
 
     def features(self, s):
         "The maps x_1 ... x_L, coarse to fine."
         maps = []
-        for m, a, b in zip(label_pyramid(s, **self.pyramid, dtype=self.to_rgb[0].weight.dtype), self.first, self.second):
-            parts = [enlarge(lrelu(maps[-1])), lrelu(m) if m.is_floating_point() else m] if maps else [m]  # ids stand for zeros and ones
+        for m, a, b in zip(label_pyramid(s, **self.pyramid, dtype=self.to_rgb[0].weight.dtype), self.first,
+                           self.second):
+            # ids stand for zeros and ones
+            parts = ([enlarge(lrelu(maps[-1])), lrelu(m) if m.is_floating_point() else m] if maps else [m])
             maps.append(b(lrelu(a(*parts))))
         return maps
 
     def forward(self,
-        s:torch.Tensor,  # (B,s_dim,H,W) one-hot, or (B,H,W) class ids; H and W multiples of 2^(L-1)
-        aux:bool=True,  # paint the auxiliary picture, which only training needs
-    ) -> Vectors:
+        s:torch.Tensor, # (B,s_dim,H,W) one-hot, or (B,H,W) class ids; H and W multiples of 2^(L-1)
+        aux:bool=True, # paint the auxiliary picture, which only training needs
+    )->Vectors:
         "Semantic vectors of a mask."
         maps = self.features(s)
-        return Vectors(*[[bin_means(x, n) for x in maps] for n in self.bins], F.hardtanh(self.to_rgb(maps[-1])) if aux else None)
+        return Vectors(*[[bin_means(x, n) for x in maps] for n in self.bins],
+                       F.hardtanh(self.to_rgb(maps[-1])) if aux else None)
 
 # %% ../../nbs/networks/21_semantic_composition.ipynb #9664a8aa
 class SCResnetBlock(nn.Module):
@@ -105,12 +112,12 @@ class SCResnetBlock(nn.Module):
     def __init__(self,
         in_channels:int,
         out_channels:int,
-        s_dim:int,  # planes of the mask
-        num_experts:int=3,  # K
-        num_norm_experts:int=3,  # K'
-        norm:str="batch",  # or "instance"
-        recompute:bool=False,  # see `spatial_cond_conv2d`
-        shortcut_width:int=128,  # hidden channels of the shortcut's SPADE
+        s_dim:int, # planes of the mask
+        num_experts:int=3, # K
+        num_norm_experts:int=3, # K'
+        norm:str="batch", # or "instance"
+        recompute:bool=False, # see `spatial_cond_conv2d`
+        shortcut_width:int=128, # hidden channels of the shortcut's SPADE
     ):
         super().__init__()
         middle, experts = min(in_channels, out_channels), dict(num_experts=num_experts, recompute=recompute)
@@ -124,18 +131,19 @@ class SCResnetBlock(nn.Module):
             self.shortcut = SpectralConv(in_channels, out_channels, 3, padding=1)
 
     def forward(self,
-        x:torch.Tensor,  # (B,in,h,w)
-        r_conv:torch.Tensor,  # (B,K,h,w) shares
-        r_norm:torch.Tensor,  # (B,K',h,w) shares
-        s,  # (B,s_dim,any,any) one-hot, or (B,any,any) class ids, or the shortcut's scale and shift
-    ) -> torch.Tensor:  # (B,out,h,w)
+        x:torch.Tensor, # (B,in,h,w)
+        r_conv:torch.Tensor, # (B,K,h,w) shares
+        r_norm:torch.Tensor, # (B,K',h,w) shares
+        s, # (B,s_dim,any,any) one-hot, or (B,any,any) class ids, or the shortcut's scale and shift
+    )->torch.Tensor: # (B,out,h,w)
         "One block; the shortcut alone looks at s."
         d = self.conv1(lrelu(self.norm1(x, r_norm)), r_conv)
         d = self.conv2(lrelu(self.norm2(d, r_norm)), r_conv)
         return d + (self.shortcut(self.norm_shortcut(x, s)) if self.changes else x)
 
 # %% ../../nbs/networks/21_semantic_composition.ipynb #602e335d
-BLOCK_LEVELS = {5: (0, 0, 0, 1, 2, 3, 4), 6: (0, 1, 1, 2, 3, 4, 5), 7: (0, 1, 2, 3, 4, 5, 6)}  # number of levels -> the level of each block
+# number of levels -> the level of each block
+BLOCK_LEVELS = {5: (0, 0, 0, 1, 2, 3, 4), 6: (0, 1, 1, 2, 3, 4, 5), 7: (0, 1, 2, 3, 4, 5, 6)}
 
 def block_levels(levels):
     "The level of each of the seven blocks."
@@ -144,71 +152,80 @@ def block_levels(levels):
 
 class Painting(NamedTuple):
     "What the generator returns in training."
-    image: torch.Tensor  # (B,3,H,W) in [-1,1]
-    aux: torch.Tensor  # (B,3,H,W) in [-1,1], from the semantic vectors alone
-    logits: list  # of (B,K,h,w): shares of the convolutions' experts before temperature and softmax, coarse to fine
+    image:torch.Tensor # (B,3,H,W) in [-1,1]
+    aux:torch.Tensor # (B,3,H,W) in [-1,1], from the semantic vectors alone
+    logits:list # of (B,K,h,w): shares of the convolutions' experts before temperature and softmax, coarse to fine
 
 class Reading(NamedTuple):
     "All that the generator reads from a mask, without regard to the style."
-    s: torch.Tensor  # the mask
-    shares: list  # a level each: r_conv (B,K,h,w), r_norm (B,K',h,w)
-    shortcuts: list  # a block each: scale and shift of the shortcut's SPADE, None where there is none
+    s:torch.Tensor # the mask
+    shares:list # a level each: r_conv (B,K,h,w), r_norm (B,K',h,w)
+    shortcuts:list # a block each: scale and shift of the shortcut's SPADE, None where there is none
 
 # %% ../../nbs/networks/21_semantic_composition.ipynb #f3e93299
 class Generator(nn.Module, PyTorchModelHubMixin):
     "G(s, z): a picture with the layout of mask s and the style z, painted by mixtures of experts (SVG + SRG)."
     def __init__(self,
-        s_dim:int=19,  # planes of the mask; the defaults are those of CelebAMask-HQ
-        z_dim:int=256,  # length of the style; 0: no style, the mask is the seed
-        size=512,  # picture size, an int or (height, width); with z_dim=0 it binds nothing
-        width:int=48,  # n, channels at full size
-        vector_width:int=32,  # q, of the semantic vector generator
-        seed_width:int=32,  # f, of the seed
-        num_experts:int=3,  # K
-        num_norm_experts:int=3,  # K'
-        levels:int=6,  # 6 ("normal" in the official code) or 7 ("more"); 5 leaves small pictures a seed of 4x4 and more
-        temperature:float=0.05,  # multiplies the logits of the shares
-        act:str="softmax",  # see `routing`
-        spectral_vectors:bool=False,  # spectral norm in the semantic vector generator
-        position:str|None="pyramid",  # position, encoded, gaussian and edge: see `SemanticVectorGenerator`
+        s_dim:int=19, # planes of the mask; the defaults are those of CelebAMask-HQ
+        z_dim:int=256, # length of the style; 0: no style, the mask is the seed
+        size=512, # picture size, an int or (height, width); with z_dim=0 it binds nothing
+        width:int=48, # n, channels at full size
+        vector_width:int=32, # q, of the semantic vector generator
+        seed_width:int=32, # f, of the seed
+        num_experts:int=3, # K
+        num_norm_experts:int=3, # K'
+        levels:int=6, # 6 ("normal" in the official code) or 7 ("more"); 5 leaves small pictures a seed of 4x4 and more
+        temperature:float=0.05, # multiplies the logits of the shares
+        act:str="softmax", # see `routing`
+        spectral_vectors:bool=False, # spectral norm in the semantic vector generator
+        position:str|None="pyramid", # position, encoded, gaussian and edge: see `SemanticVectorGenerator`
         encoded:int=3,
         gaussian:dict|None=None,
         edge:bool=False,
-        norm:str="batch",  # or "instance", for batches of one
-        gain:float=0.02,  # of the initial weights
-        recompute:bool=False,  # less memory for more arithmetic in training, see `spatial_cond_conv2d`
-        widest:int=16,  # channels of the coarse blocks, in widths; less than the paper's 16 for small files
-        shortcut_width:int=128,  # hidden channels of the shortcuts' SPADE
+        norm:str="batch", # or "instance", for batches of one
+        gain:float=0.02, # of the initial weights
+        recompute:bool=False, # less memory for more arithmetic in training, see `spatial_cond_conv2d`
+        widest:int=16, # channels of the coarse blocks, in widths; less than the paper's 16 for small files
+        shortcut_width:int=128, # hidden channels of the shortcuts' SPADE
     ):
         super().__init__()
-        self.s_dim, self.z_dim, self.size, self.multiple = s_dim, z_dim, (size, size) if isinstance(size, int) else tuple(size), 2**(levels - 1)
+        self.s_dim, self.z_dim, self.size, self.multiple = (s_dim, z_dim,
+                                                            (size, size) if isinstance(size, int) else tuple(size),
+                                                            2**(levels - 1))
         self.temperature, self.act, self.levels = temperature, act, block_levels(levels)
-        n, channels = width, 16 * seed_width
-        self.vectors = SemanticVectorGenerator(s_dim, vector_width, num_experts, num_norm_experts, levels, spectral_vectors, position, encoded, gaussian, edge)
+        n, channels = width, 16*seed_width
+        self.vectors = SemanticVectorGenerator(s_dim, vector_width, num_experts, num_norm_experts, levels,
+                                               spectral_vectors, position, encoded, gaussian, edge)
         if z_dim: check_size(torch.empty(self.size), self.multiple, f"Generator(levels={levels})", cells=1)
-        self.seed_shape = channels, self.size[0] // self.multiple, self.size[1] // self.multiple
-        self.seed = nn.Linear(z_dim, channels * self.seed_shape[1] * self.seed_shape[2]) if z_dim else MaskConv2d(s_dim, channels, 3, padding=1)
-        widths = [channels, *(n * min(m, widest) for m in (16, 16, 16, 8, 4, 2, 1))]
-        self.blocks = nn.ModuleList(SCResnetBlock(i, o, s_dim, num_experts, num_norm_experts, norm, recompute, shortcut_width) for i, o in pairwise(widths))
+        self.seed_shape = channels, self.size[0]//self.multiple, self.size[1]//self.multiple
+        self.seed = (nn.Linear(z_dim, channels*self.seed_shape[1]*self.seed_shape[2]) if z_dim
+                     else MaskConv2d(s_dim, channels, 3, padding=1))
+        widths = [channels, *(n*min(m, widest) for m in (16, 16, 16, 8, 4, 2, 1))]
+        self.blocks = nn.ModuleList(SCResnetBlock(i, o, s_dim, num_experts, num_norm_experts, norm, recompute,
+                                                  shortcut_width) for i, o in pairwise(widths))
         self.to_rgb = nn.Conv2d(n, 3, 3, padding=1)
         start_small_(self, gain)
 
     def check(self, s, z):
         "Raise a ValueError unless mask and style fit."
         if s.dim() != 4 or s.shape[1] != self.s_dim if s.is_floating_point() else s.dim() != 3:
-            raise ValueError(f"s must be a one-hot mask (B,{self.s_dim},H,W) of floats, or class ids (B,H,W) of integers; got {tuple(s.shape)} of {s.dtype}")
+            raise ValueError(f"s must be a one-hot mask (B,{self.s_dim},H,W) of floats, or class ids (B,H,W) of "
+                             f"integers; got {tuple(s.shape)} of {s.dtype}")
         check_size(s, self.multiple, "Generator", cells=1)
         if not self.z_dim: return
-        if z is None or z.dim() != 2 or z.shape[1] != self.z_dim: raise ValueError(f"z must be (B,{self.z_dim}), got {None if z is None else tuple(z.shape)}")
-        if tuple(s.shape[-2:]) != self.size: raise ValueError(f"this generator was built for size={self.size}, got a mask of {tuple(s.shape[-2:])}: resize the mask, or build Generator(size=...) anew")
+        if z is None or z.dim() != 2 or z.shape[1] != self.z_dim:
+            raise ValueError(f"z must be (B,{self.z_dim}), got {None if z is None else tuple(z.shape)}")
+        if tuple(s.shape[-2:]) != self.size:
+            raise ValueError(f"this generator was built for size={self.size}, got a mask of {tuple(s.shape[-2:])}: "
+                             f"resize the mask, or build Generator(size=...) anew")
 
     def pre_hardtanh(self,
-        s:torch.Tensor,  # (B,s_dim,H,W) one-hot, or (B,H,W) class ids
-        v:Vectors,  # of s
-        z:torch.Tensor|None=None,  # (B,z_dim)
-    ) -> torch.Tensor:  # (B,3,H,W), unbounded
+        s:torch.Tensor, # (B,s_dim,H,W) one-hot, or (B,H,W) class ids
+        v:Vectors, # of s
+        z:torch.Tensor|None=None, # (B,z_dim)
+    )->torch.Tensor: # (B,3,H,W), unbounded
         "The picture before it is cut to [-1,1]. One mask and its vectors serve many z."
-        return self.render(Reading(s, self.shares(v), [s] * len(self.blocks)), z)
+        return self.render(Reading(s, self.shares(v), [s]*len(self.blocks)), z)
 
     def shares(self, v): return [[routing(l, self.temperature, self.act) for l in pair] for pair in zip(v.conv, v.norm)]
 
@@ -225,7 +242,9 @@ class Generator(nn.Module, PyTorchModelHubMixin):
     def read(self, s):
         "What `repaint` needs of a mask; with one mask and one style after another, as when somebody plays with a slider, this part of the work is done once."
         v = self.vectors(s, aux=False)
-        return Reading(s, self.shares(v), [b.norm_shortcut.affine(s, v.conv[l].shape[-2:]) if b.changes else None for b, l in zip(self.blocks, self.levels)])
+        return Reading(s, self.shares(v),
+                       [b.norm_shortcut.affine(s, v.conv[l].shape[-2:]) if b.changes else None
+                        for b, l in zip(self.blocks, self.levels)])
 
     def repaint(self, reading, z):
         "`paint`, for a mask that has been read."
@@ -246,31 +265,32 @@ class Encoder(nn.Module, PyTorchModelHubMixin):
     "E(x): mean and log-variance of the style of a picture."
     def __init__(self,
         z_dim:int=256,
-        width:int=48,  # channels after the first halving; at most 8 times as many at the end
-        size:int=256,  # pictures are resized to it; a power of two, 8 or more
+        width:int=48, # channels after the first halving; at most 8 times as many at the end
+        size:int=256, # pictures are resized to it; a power of two, 8 or more
     ):
         super().__init__()
         halvings = size.bit_length() - 3
         if size < 8 or size & (size - 1): raise ValueError(f"size must be a power of two, 8 or more, got {size}")
         self.size = size
-        widths = [3] + [width * 2**min(i, 3) for i in range(halvings)]
+        widths = [3] + [width*2**min(i, 3) for i in range(halvings)]
         self.trunk = nn.Sequential(*[NormConv(i, o, 3, 2, 1) for i, o in pairwise(widths)])
-        self.mu, self.logvar = (nn.Linear(widths[-1] * 16, z_dim) for _ in range(2))
+        self.mu, self.logvar = (nn.Linear(widths[-1]*16, z_dim) for _ in range(2))
         start_small_(self)
 
     def forward(self,
-        x:torch.Tensor,  # (B,3,any,any) in [-1,1]
-    ) -> tuple:  # mu (B,z_dim), logvar (B,z_dim)
+        x:torch.Tensor, # (B,3,any,any) in [-1,1]
+    )->tuple: # mu (B,z_dim), logvar (B,z_dim)
         "Where in the space of styles a picture lies, and how surely."
-        if x.shape[-2:] != (self.size, self.size): x = F.interpolate(x, (self.size, self.size), mode="bilinear", align_corners=False)
-        h = self.trunk(x).flatten(1)  # (B,8*width*16)
+        if x.shape[-2:] != (self.size, self.size):
+            x = F.interpolate(x, (self.size, self.size), mode="bilinear", align_corners=False)
+        h = self.trunk(x).flatten(1) # (B,8*width*16)
         return self.mu(h), self.logvar(h)
 
 # %% ../../nbs/networks/21_semantic_composition.ipynb #f80ef066
 class Verdict(NamedTuple):
     "What a discriminator says about a batch of pictures."
-    scores: list  # of (B,1,h,w) patch scores, one map per scale
-    features: list  # groups of lists of feature maps
+    scores:list # of (B,1,h,w) patch scores, one map per scale
+    features:list # groups of lists of feature maps
 
     def halves(self):
         "The verdicts on the first and on the second half of the batch: fake and real, when both were judged in one call."
@@ -279,12 +299,14 @@ class Verdict(NamedTuple):
 
 # %% ../../nbs/networks/21_semantic_composition.ipynb #59f66877
 def same_number(
-    s:torch.Tensor,  # (B/n,...)
-    x:torch.Tensor,  # (B,...)
-) -> torch.Tensor:  # (B,...)
+    s:torch.Tensor, # (B/n,...)
+    x:torch.Tensor, # (B,...)
+)->torch.Tensor: # (B,...)
     "One s for each x: all of them again and again."
-    if len(x) % len(s): raise ValueError(f"{len(x)} pictures and {len(s)} masks do not fit: give a mask for each picture, or for each pair of fake and real")
-    return s if len(s) == len(x) else s.repeat(len(x) // len(s), *[1] * (s.dim() - 1))
+    if len(x) % len(s):
+        raise ValueError(f"{len(x)} pictures and {len(s)} masks do not fit: give a mask for each picture, or for each "
+                         f"pair of fake and real")
+    return s if len(s) == len(x) else s.repeat(len(x)//len(s), *[1]*(s.dim() - 1))
 
 # %% ../../nbs/networks/21_semantic_composition.ipynb #8994c273
 class PatchDiscriminator(nn.Module):
@@ -292,12 +314,13 @@ class PatchDiscriminator(nn.Module):
     def __init__(self,
         in_channels:int,
         width:int=64,
-        layers:int=4,  # halvings + 1
+        layers:int=4, # halvings + 1
     ):
         super().__init__()
-        widths = [min(width * 2**i, 512) for i in range(layers)]
+        widths = [min(width*2**i, 512) for i in range(layers)]
         self.first = MaskConv2d(in_channels, width, 4, 2, 2)
-        self.middle = nn.ModuleList(NormConv(i, o, 4, 1 if k == layers - 2 else 2, 2) for k, (i, o) in enumerate(pairwise(widths)))
+        self.middle = nn.ModuleList(NormConv(i, o, 4, 1 if k == layers - 2 else 2, 2)
+                                    for k, (i, o) in enumerate(pairwise(widths)))
         self.last = nn.Conv2d(widths[-1], 1, 4, 1, 2)
 
     def forward(self, *parts):
@@ -312,7 +335,7 @@ class MultiscaleDiscriminator(nn.Module, PyTorchModelHubMixin):
         s_dim:int=19,
         width:int=64,
         scales:int=2,
-        layers:int=4,  # see `PatchDiscriminator`
+        layers:int=4, # see `PatchDiscriminator`
     ):
         super().__init__()
         self.s_dim = s_dim
@@ -320,9 +343,9 @@ class MultiscaleDiscriminator(nn.Module, PyTorchModelHubMixin):
         start_small_(self)
 
     def forward(self,
-        x:torch.Tensor,  # (B,3,H,W) in [-1,1]
-        s:torch.Tensor,  # (B,s_dim,H,W) one-hot, or (B,H,W) class ids; or B/2 for pictures that come as fake and real of the same masks
-    ) -> Verdict:  # a group of features per scale
+        x:torch.Tensor, # (B,3,H,W) in [-1,1]
+        s:torch.Tensor, # (B,s_dim,H,W) one-hot, or (B,H,W) class ids; or B/2 for pictures that come as fake and real of the same masks
+    )->Verdict: # a group of features per scale
         "Judge pictures of given masks."
         maps = []
         for i, net in enumerate(self.scales):
@@ -332,12 +355,12 @@ class MultiscaleDiscriminator(nn.Module, PyTorchModelHubMixin):
 
 # %% ../../nbs/networks/21_semantic_composition.ipynb #ba0cf9fb
 def binomial_blur(
-    x:torch.Tensor,  # (B,C,H,W)
-) -> torch.Tensor:  # (B,C,H,W)
+    x:torch.Tensor, # (B,C,H,W)
+)->torch.Tensor: # (B,C,H,W)
     "Means of 3x3 pixels with the weights 1 2 1; the rim is repeated outwards, so that flat maps stay flat."
     x = F.pad(x, (1, 1, 1, 1), mode="replicate")
-    x = x[..., :-2] + 2 * x[..., 1:-1] + x[..., 2:]
-    return (x[..., :-2, :] + 2 * x[..., 1:-1, :] + x[..., 2:, :]) / 16
+    x = x[..., :-2] + 2*x[..., 1:-1] + x[..., 2:]
+    return (x[..., :-2, :] + 2*x[..., 1:-1, :] + x[..., 2:, :])/16
 
 # %% ../../nbs/networks/21_semantic_composition.ipynb #33d828f6
 class FPSEDiscriminator(nn.Module, PyTorchModelHubMixin):
@@ -345,31 +368,32 @@ class FPSEDiscriminator(nn.Module, PyTorchModelHubMixin):
     def __init__(self,
         s_dim:int=151,
         width:int=64,
-        smooth:bool=False,  # blur the coarsest features on their way up
+        smooth:bool=False, # blur the coarsest features on their way up
     ):
         super().__init__()
         w, self.s_dim, self.smooth = width, s_dim, smooth
         self.down = nn.ModuleList(NormConv(i, o, 3, 2, 1) for i, o in pairwise([3, w, 2*w, 4*w, 8*w, 8*w]))
-        self.lateral = nn.ModuleList(NormConv(i, 4*w, 1) for i in (2*w, 4*w, 8*w, 8*w))  # of strides 4, 8, 16, 32
+        self.lateral = nn.ModuleList(NormConv(i, 4*w, 1) for i in (2*w, 4*w, 8*w, 8*w)) # of strides 4, 8, 16, 32
         self.final = nn.ModuleList(NormConv(4*w, 2*w, 3, 1, 1) for _ in range(3))
         self.real, self.match, self.embedding = nn.Conv2d(2*w, 1, 1), nn.Conv2d(2*w, 2*w, 1), nn.Conv2d(s_dim, 2*w, 1)
         start_small_(self)
 
     def forward(self,
-        x:torch.Tensor,  # (B,3,H,W) in [-1,1]; H and W multiples of 32
-        s:torch.Tensor,  # (B,s_dim,H,W) one-hot, or (B,H,W) class ids; or B/2 for pictures that come as fake and real of the same masks
-    ) -> Verdict:  # scores at strides 4, 8, 16; four groups of one feature map, strides 4 to 32
+        x:torch.Tensor, # (B,3,H,W) in [-1,1]; H and W multiples of 32
+        s:torch.Tensor, # (B,s_dim,H,W) one-hot, or (B,H,W) class ids; or B/2 for pictures that come as fake and real of the same masks
+    )->Verdict: # scores at strides 4, 8, 16; four groups of one feature map, strides 4 to 32
         "Judge pictures of given masks."
         check_size(x, 32, "FPSEDiscriminator")
         maps, scores = [], []
         for block in self.down: maps.append(block(maps[-1] if maps else x))
         maps = maps[1:]
         top = self.lateral[3](binomial_blur(maps[3]) if self.smooth else maps[3])
-        tops = [top := F.interpolate(top, scale_factor=2, mode="bilinear", align_corners=False) + self.lateral[i](maps[i]) for i in (2, 1, 0)]
+        tops = [top := F.interpolate(top, scale_factor=2, mode="bilinear", align_corners=False)
+                + self.lateral[i](maps[i]) for i in (2, 1, 0)]
         s = class_means(s, self.s_dim, 2, dtype=x.dtype)
         for top, final in zip(reversed(tops), self.final):
             s, f = F.avg_pool2d(s, 2), final(top)
-            scores.append(self.real(f) + (same_number(self.embedding(s), x) * self.match(f)).sum(1, keepdim=True))
+            scores.append(self.real(f) + (same_number(self.embedding(s), x)*self.match(f)).sum(1, keepdim=True))
         return Verdict(scores, [[m] for m in maps])
 
 # %% ../../nbs/networks/21_semantic_composition.ipynb #4555b120
@@ -379,8 +403,11 @@ class SPADEResnetBlock(nn.Module):
         super().__init__()
         middle, self.changes = min(in_channels, out_channels), in_channels != out_channels
         self.norm1, self.norm2 = SPADE(in_channels, s_dim, norm=norm), SPADE(middle, s_dim, norm=norm)
-        self.conv1, self.conv2 = SpectralConv(in_channels, middle, 3, padding=1), SpectralConv(middle, out_channels, 3, padding=1)
-        if self.changes: self.norm_shortcut, self.shortcut = SPADE(in_channels, s_dim, norm=norm), SpectralConv(in_channels, out_channels, 1, bias=False)
+        self.conv1, self.conv2 = (SpectralConv(in_channels, middle, 3, padding=1),
+                                  SpectralConv(middle, out_channels, 3, padding=1))
+        if self.changes:
+            self.norm_shortcut, self.shortcut = (SPADE(in_channels, s_dim, norm=norm),
+                                                 SpectralConv(in_channels, out_channels, 1, bias=False))
 
     def forward(self, x, s):
         d = self.conv2(lrelu(self.norm2(self.conv1(lrelu(self.norm1(x, s))), s)))
@@ -390,23 +417,24 @@ class SPADEResnetBlock(nn.Module):
 class SPADEGenerator(nn.Module, PyTorchModelHubMixin):
     "G(s): a picture with the layout of mask s, by SPADE."
     def __init__(self,
-        s_dim:int=151,  # planes of the mask
-        width:int=64,  # channels at full size; the coarsest map has 16 times as many
-        levels:int=6,  # 5, 6 or 7, the coarsest map is 1/2^(levels-1) of the size
-        norm:str="batch",  # or "instance"
-        gain:float=0.02,  # of the initial weights
+        s_dim:int=151, # planes of the mask
+        width:int=64, # channels at full size; the coarsest map has 16 times as many
+        levels:int=6, # 5, 6 or 7, the coarsest map is 1/2^(levels-1) of the size
+        norm:str="batch", # or "instance"
+        gain:float=0.02, # of the initial weights
     ):
         super().__init__()
         n, self.levels, self.multiple = width, block_levels(levels), 2**(levels - 1)
         self.seed = MaskConv2d(s_dim, 16*n, 3, padding=1)
-        self.blocks = nn.ModuleList(SPADEResnetBlock(i, o, s_dim, norm) for i, o in pairwise([16*n, 16*n, 16*n, 16*n, 8*n, 4*n, 2*n, n]))
+        self.blocks = nn.ModuleList(SPADEResnetBlock(i, o, s_dim, norm)
+                                    for i, o in pairwise([16*n, 16*n, 16*n, 16*n, 8*n, 4*n, 2*n, n]))
         self.to_rgb = nn.Conv2d(n, 3, 3, padding=1)
         start_small_(self, gain)
 
     def pre_tanh(self, s):
         "The picture (B,3,H,W) before tanh."
         check_size(s, self.multiple, "SPADEGenerator", cells=1)
-        x = self.seed(shrink(s, [n // self.multiple for n in s.shape[-2:]]))
+        x = self.seed(shrink(s, [n//self.multiple for n in s.shape[-2:]]))
         for i, (block, level) in enumerate(zip(self.blocks, self.levels)):
             if i and level > self.levels[i - 1]: x = enlarge(x)
             x = block(x, s)

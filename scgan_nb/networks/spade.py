@@ -15,31 +15,31 @@ from .look_up import MaskConv2d
 # %% ../../nbs/networks/02_spade.ipynb #89647ebf
 def plain_norm(
     channels:int,
-    norm:str,  # "batch" or "instance"
-) -> nn.Module:
+    norm:str, # "batch" or "instance"
+)->nn.Module:
     "A norm without scale and shift."
     if norm not in ("batch", "instance"): raise ValueError(f"norm must be 'batch' or 'instance', got {norm!r}")
     return nn.BatchNorm2d(channels, affine=False) if norm == "batch" else nn.InstanceNorm2d(channels)
 
 # %% ../../nbs/networks/02_spade.ipynb #aedb15cb
 def shrink(
-    s:torch.Tensor,  # (B,s_dim,H,W) planes, or (B,H,W) class ids
-    size,  # (h, w)
-) -> torch.Tensor:  # (B,s_dim,h,w) or (B,h,w)
+    s:torch.Tensor, # (B,s_dim,H,W) planes, or (B,H,W) class ids
+    size, # (h, w)
+)->torch.Tensor: # (B,s_dim,h,w) or (B,h,w)
     "Nearest-neighbour resize; where whole pixels are left out, without a copy of the rest."
     (H, W), (h, w) = s.shape[-2:], size
-    if H % h == 0 and W % w == 0: return s[..., ::H // h, ::W // w]
+    if H % h == 0 and W % w == 0: return s[..., ::H//h, ::W//w]
     if s.is_floating_point(): return F.interpolate(s, size, mode="nearest")
-    return F.interpolate(s[:, None].float(), size, mode="nearest")[:, 0].to(s.dtype)  # ids below 2^24 are exact
+    return F.interpolate(s[:, None].float(), size, mode="nearest")[:, 0].to(s.dtype) # ids below 2^24 are exact
 
 # %% ../../nbs/networks/02_spade.ipynb #3afcd4cd
 class SPADE(nn.Module):
     "Norm with scale and shift predicted from a mask: x (B,C,H,W), s (B,s_dim,any,any), ids (B,any,any) or what `affine` gives -> (B,C,H,W)."
     def __init__(self,
-        channels:int,  # C
-        s_dim:int,  # planes of the mask
+        channels:int, # C
+        s_dim:int, # planes of the mask
         hidden:int=128,
-        norm:str="batch",  # or "instance"
+        norm:str="batch", # or "instance"
     ):
         super().__init__()
         self.norm = plain_norm(channels, norm)

@@ -20,9 +20,10 @@ def mix_experts(x, experts, r, conv):
     "Sum over k of r_k * conv(x, W_k), expert by expert into one running map."
     out = conv(x, experts[0])
     if r.shape != (len(x), len(experts), *out.shape[-2:]):
-        raise ValueError(f"routing must be (B,K,H,W) of the output, here ({len(x)},{len(experts)},{out.shape[-2]},{out.shape[-1]}), got {tuple(r.shape)}")
+        raise ValueError(f"routing must be (B,K,H,W) of the output, here "
+                         f"({len(x)},{len(experts)},{out.shape[-2]},{out.shape[-1]}), got {tuple(r.shape)}")
     r = r.to(out)
-    out = out * r[:, :1]
+    out = out*r[:, :1]
     for k in range(1, len(experts)): out.addcmul_(conv(x, experts[k]), r[:, k:k + 1])
     return out
 
@@ -38,31 +39,34 @@ class Recompute(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, g):
-        (x, experts, r), (sizes, groups), (need_x, need_w, need_r, *_) = ctx.saved_tensors, ctx.options, ctx.needs_input_grad
+        (x, experts, r), (sizes, groups), (need_x, need_w, need_r, *_) = (ctx.saved_tensors, ctx.options,
+                                                                          ctx.needs_input_grad)
         grad_x, grad_w, grad_r = torch.zeros_like(x) if need_x else None, [], []
         for k, w in enumerate(experts):
-            if need_r: grad_r.append((F.conv2d(x, w, None, *sizes, groups) * g).sum(1))
+            if need_r: grad_r.append((F.conv2d(x, w, None, *sizes, groups)*g).sum(1))
             if not (need_x or need_w): continue
-            part, correlation, _ = torch.ops.aten.convolution_backward(g * r[:, k:k + 1], x, w, None, *sizes, False, [0, 0], groups, [need_x, need_w, False])
+            part, correlation, _ = torch.ops.aten.convolution_backward(g*r[:, k:k + 1], x, w, None, *sizes, False,
+                                                                       [0, 0], groups, [need_x, need_w, False])
             if need_x: grad_x += part
             grad_w.append(correlation)
-        return grad_x, torch.stack(grad_w) if need_w else None, torch.stack(grad_r, 1) if need_r else None, None, None, None, None
+        return (grad_x, torch.stack(grad_w) if need_w else None, torch.stack(grad_r, 1) if need_r else None, None, None,
+                None, None)
 
 # %% ../../nbs/networks/20_spatial_conditioning.ipynb #fe8fd52e
 def spatial_cond_conv2d(
-    x:torch.Tensor,  # (B,Cin,H,W)
-    experts:torch.Tensor,  # (K,Cout,Cin/groups,k,k) kernels
-    r:torch.Tensor,  # (B,K,Hout,Wout) shares, at the resolution of the output
+    x:torch.Tensor, # (B,Cin,H,W)
+    experts:torch.Tensor, # (K,Cout,Cin/groups,k,k) kernels
+    r:torch.Tensor, # (B,K,Hout,Wout) shares, at the resolution of the output
     stride:int=1,
     padding:int=0,
     dilation:int=1,
     groups:int=1,
-    recompute:bool=False,  # keep less memory for the backward, which then convolves again; differentiable once
-) -> torch.Tensor:  # (B,Cout,Hout,Wout)
+    recompute:bool=False, # keep less memory for the backward, which then convolves again; differentiable once
+)->torch.Tensor: # (B,Cout,Hout,Wout)
     "Convolution with the kernel sum_k r_k(p) W_k at each output pixel p (sec. 3, SCC)."
     if not recompute or not torch.is_grad_enabled():
         return mix_experts(x, experts, r, lambda x, w: F.conv2d(x, w, None, stride, padding, dilation, groups))
-    if torch.is_autocast_enabled(x.device.type):  # autocast does not see into the backward: cast here
+    if torch.is_autocast_enabled(x.device.type): # autocast does not see into the backward: cast here
         x, experts, r = (t.to(torch.get_autocast_dtype(x.device.type)) for t in (x, experts, r))
     return Recompute.apply(x, experts, r, stride, padding, dilation, groups)
 
@@ -77,14 +81,15 @@ class SpatialCondConv2d(nn.Module):
         padding:int=1,
         dilation:int=1,
         groups:int=1,
-        num_experts:int=3,  # K
-        spectral:bool=True,  # divide each expert by its largest singular value; one power iteration in each training forward
-        recompute:bool=False,  # see `spatial_cond_conv2d`
+        num_experts:int=3, # K
+        spectral:bool=True, # divide each expert by its largest singular value; one power iteration in each training forward
+        recompute:bool=False, # see `spatial_cond_conv2d`
     ):
         super().__init__()
         self.options = dict(stride=stride, padding=padding, dilation=dilation, groups=groups, recompute=recompute)
-        self.experts = nn.Parameter(torch.empty(num_experts, out_channels, in_channels // groups, kernel_size, kernel_size))
-        for w in self.experts.data: nn.init.kaiming_uniform_(w, a=5**0.5)  # as nn.Conv2d
+        self.experts = nn.Parameter(torch.empty(num_experts, out_channels, in_channels//groups, kernel_size,
+                                                kernel_size))
+        for w in self.experts.data: nn.init.kaiming_uniform_(w, a=5**0.5) # as nn.Conv2d
         self.spectral = spectral
         if spectral:
             self.register_buffer("u", F.normalize(torch.randn(num_experts, out_channels), dim=1))
@@ -92,27 +97,27 @@ class SpatialCondConv2d(nn.Module):
 
     def sigmas(self):
         "The largest singular value of each expert (K,); in training, refines the estimate."
-        w = self.experts.flatten(2)  # (K,Cout,Cin/groups*k*k)
+        w = self.experts.flatten(2) # (K,Cout,Cin/groups*k*k)
         if not self.training: return singular_value(w, self.u.clone(), self.v.clone())
         u, v = power_step(w, self.u)
         self.u.copy_(u), self.v.copy_(v)
         return singular_value(w, u, v)
 
     def forward(self, x, r):
-        if self.spectral: r = r / self.sigmas()[:, None, None]
+        if self.spectral: r = r/self.sigmas()[:, None, None]
         return spatial_cond_conv2d(x, self.experts, r, **self.options)
 
 # %% ../../nbs/networks/20_spatial_conditioning.ipynb #ec9adfeb
 class SpatialCondNorm(nn.Module):
     "Norm with a mixture of scales and shifts at each pixel: x (B,C,H,W), r (B,K,H,W) -> (B,C,H,W)."
     def __init__(self,
-        channels:int,  # C
-        num_experts:int=3,  # K'
-        norm:str="batch",  # or "instance"
+        channels:int, # C
+        num_experts:int=3, # K'
+        norm:str="batch", # or "instance"
     ):
         super().__init__()
         self.norm = plain_norm(channels, norm)
-        self.affine = nn.Parameter(torch.zeros(num_experts, 2 * channels))
+        self.affine = nn.Parameter(torch.zeros(num_experts, 2*channels))
 
     def forward(self, x, r):
         if (r.shape[1], *r.shape[2:]) != (len(self.affine), *x.shape[2:]):
@@ -125,15 +130,16 @@ class SpatialCondNorm(nn.Module):
 def channel_bins(
     channels:int,
     n:int,
-) -> list:  # of (start, stop); neighbours overlap by one channel where n does not divide channels
+)->list: # of (start, stop); neighbours overlap by one channel where n does not divide channels
     "The channels that belong to each of n experts."
-    if n > channels: raise ValueError(f"{n} experts need at least {n} channels to read their shares from, got {channels}")
-    return [(i * channels // n, -(-(i + 1) * channels // n)) for i in range(n)]
+    if n > channels:
+        raise ValueError(f"{n} experts need at least {n} channels to read their shares from, got {channels}")
+    return [(i*channels//n, -(-(i + 1)*channels//n)) for i in range(n)]
 
 def bin_means(
-    v:torch.Tensor,  # (B,C,H,W)
-    n:int,  # number of bins
-) -> torch.Tensor:  # (B,n,H,W) logits
+    v:torch.Tensor, # (B,C,H,W)
+    n:int, # number of bins
+)->torch.Tensor: # (B,n,H,W) logits
     "Means over bins of channels."
     return torch.stack([v[:, a:b].mean(1) for a, b in channel_bins(v.shape[1], n)], 1)
 
@@ -141,33 +147,34 @@ def bin_means(
 ACTS = {"softmax": lambda l: l.softmax(1), "sigmoid": torch.sigmoid, "hardtanh": F.hardtanh, "identity": lambda l: l}
 
 def routing(
-    logits:torch.Tensor,  # (B,K,H,W)
-    temperature:float=0.05,  # multiplies the logits
-    act:str="softmax",  # "softmax" (over experts), "sigmoid", "hardtanh" or "identity"
-) -> torch.Tensor:  # (B,K,H,W) shares
+    logits:torch.Tensor, # (B,K,H,W)
+    temperature:float=0.05, # multiplies the logits
+    act:str="softmax", # "softmax" (over experts), "sigmoid", "hardtanh" or "identity"
+)->torch.Tensor: # (B,K,H,W) shares
     "The share of each expert at each pixel."
     if act not in ACTS: raise ValueError(f"act must be one of {', '.join(ACTS)}, got {act!r}")
-    return ACTS[act](temperature * logits)
+    return ACTS[act](temperature*logits)
 
 # %% ../../nbs/networks/20_spatial_conditioning.ipynb #5188c544
 class IterativeGaussian(nn.Module):
     "A one-hot mask (B,n,H,W) whose planes fall off towards their rims; the same shape, values in [0, (sum of window)^iterations]."
     def __init__(self,
-        window:int=7,  # odd
-        sigma:float=1.5,  # pixels
+        window:int=7, # odd
+        sigma:float=1.5, # pixels
         iterations:int=1,
-        relative:bool=False,  # divide by the iterate before
+        relative:bool=False, # divide by the iterate before
     ):
         super().__init__()
         self.iterations, self.relative = iterations, relative
-        d = torch.arange(window) - window // 2
-        self.register_buffer("row", torch.exp(-d**2 / (2 * sigma**2)), persistent=False)
+        d = torch.arange(window) - window//2
+        self.register_buffer("row", torch.exp(-d**2/(2*sigma**2)), persistent=False)
 
     def forward(self, s):
-        n, half, row = s.shape[1], len(self.row) // 2, self.row.to(s.dtype)
-        blur = lambda x: F.conv2d(F.conv2d(x, row.expand(n, 1, 1, -1), padding=(0, half), groups=n), row[:, None].expand(n, 1, -1, 1), padding=(half, 0), groups=n)
+        n, half, row = s.shape[1], len(self.row)//2, self.row.to(s.dtype)
+        blur = lambda x: F.conv2d(F.conv2d(x, row.expand(n, 1, 1, -1), padding=(0, half), groups=n),
+                                  row[:, None].expand(n, 1, -1, 1), padding=(half, 0), groups=n)
         x = s
-        for _ in range(self.iterations): x = blur(x) * s / (x + 1e-8 if self.relative else 1)
+        for _ in range(self.iterations): x = blur(x)*s/(x + 1e-8 if self.relative else 1)
         return x
 
 # %% ../../nbs/networks/20_spatial_conditioning.ipynb #9b3ca613
@@ -176,17 +183,18 @@ def encode_position(s, encode, edge):
     return torch.cat([encode(s[:, :-1]), s[:, -1:]], 1) if edge else encode(s)
 
 def label_pyramid(
-    s:torch.Tensor,  # (B,n,H,W) one-hot, or (B,H,W) class ids; H and W multiples of 2**(levels-1)
+    s:torch.Tensor, # (B,n,H,W) one-hot, or (B,H,W) class ids; H and W multiples of 2**(levels-1)
     levels:int,
-    position:str|None=None,  # None, "mask" or "pyramid"
-    encode=None,  # an `IterativeGaussian`, for the latter two
-    encoded:int=3,  # "pyramid": how many levels are encoded, the full size included
-    edge:bool=False,  # the last plane holds instance edges
-    n:int|None=None,  # number of planes, for ids
-    dtype:torch.dtype=torch.float32,  # of planes made from ids
-) -> list:  # of (B,n,h,w), coarse to fine; the last one at full size, which stays ids if it comes as ids and is not encoded
+    position:str|None=None, # None, "mask" or "pyramid"
+    encode=None, # an `IterativeGaussian`, for the latter two
+    encoded:int=3, # "pyramid": how many levels are encoded, the full size included
+    edge:bool=False, # the last plane holds instance edges
+    n:int|None=None, # number of planes, for ids
+    dtype:torch.dtype=torch.float32, # of planes made from ids
+)->list: # of (B,n,h,w), coarse to fine; the last one at full size, which stays ids if it comes as ids and is not encoded
     "The mask at every scale."
-    if position not in (None, "mask", "pyramid"): raise ValueError(f"position must be None, 'mask' or 'pyramid', got {position!r}")
+    if position not in (None, "mask", "pyramid"):
+        raise ValueError(f"position must be None, 'mask' or 'pyramid', got {position!r}")
     by_pixel = position == "pyramid"
     if position: s = class_means(s, n, dtype=dtype)
     out = [encode_position(s, encode, edge) if position == "mask" else s]

@@ -20,25 +20,27 @@ from .layers import ConvNorm, DownBlock, ResidualBlock, check_size
 class Discriminator(nn.Module, PyTorchModelHubMixin):
     "D(x): critic scores of patches and logits of the attributes."
     def __init__(self,
-        c_dim:int=5,  # number of attributes; 0: no classifier
-        size=128,  # picture size, an int or (height, width); multiples of 2**repeat_num
-        width:int=64,  # channels after the first halving; each further one doubles them
-        repeat_num:int=6,  # number of halvings
+        c_dim:int=5, # number of attributes; 0: no classifier
+        size=128, # picture size, an int or (height, width); multiples of 2**repeat_num
+        width:int=64, # channels after the first halving; each further one doubles them
+        repeat_num:int=6, # number of halvings
     ):
         super().__init__()
         self.size, multiple = pair(size), 2**repeat_num
         check_size(torch.empty(self.size), multiple, f"Discriminator(repeat_num={repeat_num})", cells=1)
-        channels = [3] + [width * 2**i for i in range(repeat_num)]
+        channels = [3] + [width*2**i for i in range(repeat_num)]
         self.trunk = nn.Sequential(*[nn.Conv2d(i, o, 4, stride=2, padding=1) for i, o in pairwise(channels)])
         self.critic = nn.Conv2d(channels[-1], 1, 3, padding=1, bias=False)
-        self.classifier = nn.Conv2d(channels[-1], c_dim, tuple(n // multiple for n in self.size), bias=False) if c_dim else None
+        self.classifier = (nn.Conv2d(channels[-1], c_dim, tuple(n//multiple for n in self.size), bias=False) if c_dim
+                           else None)
 
     def forward(self,
-        x:torch.Tensor,  # (B,3,H,W) in [-1,1]
-    ) -> tuple:  # src (B,H/2^n,W/2^n) unbounded, cls (B,c_dim) logits
+        x:torch.Tensor, # (B,3,H,W) in [-1,1]
+    )->tuple: # src (B,H/2^n,W/2^n) unbounded, cls (B,c_dim) logits
         "Scores and attribute logits of pictures."
         if tuple(x.shape[-2:]) != self.size:
-            raise ValueError(f"this discriminator was built for size={self.size}, got pictures of {tuple(x.shape[-2:])}: resize them or build Discriminator(size=...) anew")
+            raise ValueError(f"this discriminator was built for size={self.size}, got pictures of "
+                             f"{tuple(x.shape[-2:])}: resize them or build Discriminator(size=...) anew")
         for conv in self.trunk: x = F.leaky_relu(conv(x), 0.01)
         cls = self.classifier(x)[:, :, 0, 0] if self.classifier else x.new_zeros(len(x), 0)
         return self.critic(x)[:, 0], cls
@@ -47,25 +49,27 @@ class Discriminator(nn.Module, PyTorchModelHubMixin):
 class Segmentor(nn.Module, PyTorchModelHubMixin):
     "S(x): logits of the mask classes at each pixel of a picture."
     def __init__(self,
-        s_dim:int=7,  # number of mask classes
-        width:int=64,  # channels of the first layer
-        repeat_num:int=4,  # number of residual blocks
-        form:str="code",  # "code": the published, larger one; "paper": the quarter-size one of the paper's table
+        s_dim:int=7, # number of mask classes
+        width:int=64, # channels of the first layer
+        repeat_num:int=4, # number of residual blocks
+        form:str="code", # "code": the published, larger one; "paper": the quarter-size one of the paper's table
     ):
         super().__init__()
         if form not in ("code", "paper"): raise ValueError(f"form must be 'code' or 'paper', got {form!r}")
         w, large = width, form == "code"
         stem = [ConvNorm(nn.Conv2d(3, w, 7, padding=3, bias=False))] if large else []
         down = [w, 2*w, 4*w] if large else [3, w, 2*w]
-        up = [4*w, 2*w, w] if large else [2*w, w, w // 2]
+        up = [4*w, 2*w, w] if large else [2*w, w, w//2]
         self.encoder = nn.Sequential(*stem, *[DownBlock(i, o, bias=False) for i, o in pairwise(down)])
         self.middle = nn.Sequential(*[ResidualBlock(up[0]) for _ in range(repeat_num)])
-        self.decoder = nn.Sequential(*[ConvNorm(nn.ConvTranspose2d(i, o, 4, stride=2, padding=1, bias=False)) for i, o in pairwise(up)])
-        self.to_logits = nn.Conv2d(w, s_dim, 7, padding=3, bias=False) if large else nn.Conv2d(w // 2, s_dim, 3, padding=1)
+        self.decoder = nn.Sequential(*[ConvNorm(nn.ConvTranspose2d(i, o, 4, stride=2, padding=1, bias=False))
+                                       for i, o in pairwise(up)])
+        self.to_logits = (nn.Conv2d(w, s_dim, 7, padding=3, bias=False) if large
+                          else nn.Conv2d(w//2, s_dim, 3, padding=1))
 
     def forward(self,
-        x:torch.Tensor,  # (B,3,H,W) in [-1,1]; H and W multiples of 4
-    ) -> torch.Tensor:  # (B,s_dim,H,W) logits; argmax over axis 1 is the mask
+        x:torch.Tensor, # (B,3,H,W) in [-1,1]; H and W multiples of 4
+    )->torch.Tensor: # (B,s_dim,H,W) logits; argmax over axis 1 is the mask
         "Class logits of each pixel."
         check_size(x, 4, "Segmentor")
         return self.to_logits(self.decoder(self.middle(self.encoder(x))))

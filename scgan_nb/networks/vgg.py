@@ -14,13 +14,14 @@ from ..core.runtime import weight_file
 
 # %% ../../nbs/networks/04_vgg.ipynb #916e8795
 VGG19_URL = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
-VGG19_CONVS = {0: (3, 64), 2: (64, 64), 5: (64, 128), 7: (128, 128), 10: (128, 256), 12: (256, 256), 14: (256, 256), 16: (256, 256), 19: (256, 512), 21: (512, 512), 23: (512, 512), 25: (512, 512), 28: (512, 512)}
+VGG19_CONVS = {0: (3, 64), 2: (64, 64), 5: (64, 128), 7: (128, 128), 10: (128, 256), 12: (256, 256), 14: (256, 256),
+               16: (256, 256), 19: (256, 512), 21: (512, 512), 23: (512, 512), 25: (512, 512), 28: (512, 512)}
 
 class VGG19(nn.Module):
     "Pictures (B,3,H,W) in [-1,1] -> relu1_1, relu2_1, relu3_1, relu4_1, relu5_1: 64, 128, 256, 512, 512 channels at strides 1 to 16."
     name = "vgg19"
     def __init__(self,
-        normalize:bool=False,  # to ImageNet's means and deviations
+        normalize:bool=False, # to ImageNet's means and deviations
     ):
         super().__init__()
         self.normalize = normalize
@@ -29,7 +30,7 @@ class VGG19(nn.Module):
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225])[:, None, None], persistent=False)
 
     def forward(self, x):
-        if self.normalize: x = ((x + 1) / 2 - self.mean) / self.std
+        if self.normalize: x = ((x + 1)/2 - self.mean)/self.std
         maps = []
         for i, conv in self.convs.items():
             if i in ("5", "10", "19", "28"): x = F.max_pool2d(x, 2)
@@ -39,16 +40,18 @@ class VGG19(nn.Module):
 
 # %% ../../nbs/networks/04_vgg.ipynb #357ffcb7
 def vgg19(
-    source=None,  # path of torchvision's weight file, or its state dict; None: torch's cache
-    normalize:bool=False,  # see `VGG19`
-    download:bool=False,  # fetch the file (575 MB) if it is not there
-) -> VGG19:  # frozen, in evaluation mode
+    source=None, # path of torchvision's weight file, or its state dict; None: torch's cache
+    normalize:bool=False, # see `VGG19`
+    download:bool=False, # fetch the file (575 MB) if it is not there
+)->VGG19: # frozen, in evaluation mode
     "VGG-19 features for `perceptual_loss`."
     if not isinstance(source, dict):
-        file = weight_file(VGG19_URL, source, download, "Offline, any function from pictures to a list of maps will do, such as networks.judges.stand_in()")
+        file = weight_file(VGG19_URL, source, download, "Offline, any function from pictures to a list of maps will "
+                           "do, such as networks.judges.stand_in()")
         source = torch.load(file, map_location="cpu", weights_only=True)
     net = VGG19(normalize)
     wanted = {f"features.{name.removeprefix('convs.')}": name for name in net.state_dict()}
-    if missing := [n for n in wanted if n not in source]: raise ValueError(f"not a VGG-19 weight file in torchvision's format: {missing[0]} is missing")
+    if missing := [n for n in wanted if n not in source]:
+        raise ValueError(f"not a VGG-19 weight file in torchvision's format: {missing[0]} is missing")
     net.load_state_dict({name: source[n] for n, name in wanted.items()})
     return net.eval().requires_grad_(False)

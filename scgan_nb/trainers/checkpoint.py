@@ -17,7 +17,7 @@ def _step_folder(step:int)->str: return f"step_{step:08d}"
 
 def _fsync(path:Path):
     "Return when `path`, a file or a folder, is on the disk and not only in the system's cache."
-    if path.is_dir() and os.name == "nt": return   # Windows can sync files only
+    if path.is_dir() and os.name == "nt": return # Windows can sync files only
     fd = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try: os.fsync(fd)
     finally: os.close(fd)
@@ -33,7 +33,8 @@ def fault(
     except (OSError, ValueError): return f"{path} has no readable manifest.json"
     for name, size in sizes.items():
         if not (path/name).is_file(): return f"{path/name} is missing"
-        if (found := (path/name).stat().st_size) != size: return f"{path/name} is truncated: {found:,} bytes of {size:,}"
+        if (found := (path/name).stat().st_size) != size:
+            return f"{path/name} is truncated: {found:,} bytes of {size:,}"
 
 # %% ../../nbs/trainers/00_checkpoint.ipynb #1f0b578d
 def checkpoints(
@@ -112,8 +113,11 @@ def check_fits(
 ):
     "Raise unless `saved` and `wanted` have the same names and shapes."
     for name in list(wanted) + [k for k in saved if k not in wanted]:
-        if name not in saved: raise ValueError(f"{what}: {name} is not in the checkpoint; it was written by another system or with other options")
+        if name not in saved:
+            raise ValueError(f"{what}: {name} is not in the checkpoint; it was written by another system or with other "
+                             f"options")
         if name not in wanted: raise ValueError(f"{what}: the checkpoint holds {name}, which this system does not have")
         if saved[name].shape != wanted[name].shape:
-            raise ValueError(f"{what}: {name} has shape {tuple(saved[name].shape)} in the checkpoint, but {tuple(wanted[name].shape)} here: "
+            raise ValueError(f"{what}: {name} has shape {tuple(saved[name].shape)} in the checkpoint, but "
+                             f"{tuple(wanted[name].shape)} here: "
                              "build the system with the options of the checkpoint")

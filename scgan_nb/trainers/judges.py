@@ -31,7 +31,7 @@ def balanced_cross_entropy(
 )->Tensor: # scalar
     "Cross-entropy in which a class weighs as much as the square root of its number of pixels."
     n = torch.bincount(s.flatten(), minlength=256)[:logits.shape[1]]
-    if not n.any(): return 0 * logits.float().sum()          # a batch of unlabelled pixels alone teaches nothing
+    if not n.any(): return 0*logits.float().sum() # a batch of unlabelled pixels alone teaches nothing
     return F.cross_entropy(logits.float(), s, n.clamp(min=1).rsqrt(), ignore_index=IGNORE)
 
 # %% ../../nbs/trainers/05_judges.ipynb #afaf1fd7
@@ -41,9 +41,9 @@ def overlap_loss(
 )->Tensor: # scalar in [0, 1]
     "One minus the soft intersection over union, mean over classes."
     p, target = logits.float().softmax(1), one_hot(s, logits.shape[1], check=False)
-    p = p * (s != IGNORE)[:, None]
-    both = (p * target).sum((0, 2, 3))
-    return 1 - ((1 + both) / (1 + p.sum((0, 2, 3)) + target.sum((0, 2, 3)) - both)).mean()
+    p = p*(s != IGNORE)[:, None]
+    both = (p*target).sum((0, 2, 3))
+    return 1 - ((1 + both)/(1 + p.sum((0, 2, 3)) + target.sum((0, 2, 3)) - both)).mean()
 
 # %% ../../nbs/trainers/05_judges.ipynb #b7583400
 def roughen(
@@ -52,10 +52,10 @@ def roughen(
     blur:float=0.25, # share of the pictures that are blurred, by the mean over 3 x 3 pixels
 )->Tensor: # the same shape
     "Real pictures as imperfect as generated ones."
-    b, strength = len(image), noise * torch.rand(len(image), 1, 1, 1, device=image.device)
+    b, strength = len(image), noise*torch.rand(len(image), 1, 1, 1, device=image.device)
     soft = F.avg_pool2d(image, 3, 1, 1, count_include_pad=False)
     blurred = torch.where(torch.rand(b, 1, 1, 1, device=image.device) < blur, soft, image)
-    return (blurred + strength * torch.randn_like(image)).clamp(-1, 1)
+    return (blurred + strength*torch.randn_like(image)).clamp(-1, 1)
 
 # %% ../../nbs/trainers/05_judges.ipynb #0d8733b1
 @register
@@ -63,7 +63,7 @@ class Judges(System):
     "An attribute classifier and a segmentor; whichever the data can teach."
     name = "judges"
     updates = [Update("classifier", lr=2e-3, betas=(0.9, 0.99)), Update("segmentor", lr=4e-3, betas=(0.9, 0.99))]
-    colors = None                       # (n,3) palette of the masks, for pictures; None: the house's
+    colors = None # (n,3) palette of the masks, for pictures; None: the house's
 
     def __init__(self,
         attr_names:list[str], # names of the attributes; none: no classifier
@@ -75,7 +75,8 @@ class Judges(System):
         classifier_every:int=1, # steps of the segmentor for one of the classifier, which learns faster
     ):
         super().__init__()
-        if not (attr_names or classes): raise ValueError("judges need something to judge: data with masks, attributes or both")
+        if not (attr_names or classes):
+            raise ValueError("judges need something to judge: data with masks, attributes or both")
         self.attr_names, self.classes, self.size = list(attr_names), list(classes), size
         if attr_names: self.classifier = PictureClassifier(self.attr_names, size, width, classifier_name)
         if classes: self.segmentor = PictureSegmentor(self.classes, size, width, segmentor_name)
@@ -87,8 +88,9 @@ class Judges(System):
     def adapt(cls, data)->dict:
         "Names and size of a dataset."
         kind, size = (data.labels.name if data.labels else type(data).__name__.lower()), data.size
-        return dict(attr_names=data.attr_names, classes=data.classes, size=size if isinstance(size, int) else list(size),
-                    classifier_name=f"{kind}-cnn", segmentor_name=f"{kind}-segmentor")
+        return dict(attr_names=data.attr_names, classes=data.classes,
+                    size=size if isinstance(size, int) else list(size), classifier_name=f"{kind}-cnn",
+                    segmentor_name=f"{kind}-segmentor")
 
     @classmethod
     def for_data(cls, data, config:str|None=None, **changes)->Judges:
@@ -100,7 +102,7 @@ class Judges(System):
     def classifier_loss(self, batch:Batch)->dict[str, Tensor]:
         "Binary cross-entropy, mean over attributes, with faint noise."
         logits = self.classifier(roughen(batch["image"], noise=0.03, blur=0))
-        return dict(attributes=attribute_loss(logits, batch["attrs"]) / len(self.attr_names))
+        return dict(attributes=attribute_loss(logits, batch["attrs"])/len(self.attr_names))
 
     def segmentor_loss(self, batch:Batch)->dict[str, Tensor]:
         "Balanced cross-entropy and overlap, on roughened pictures."
@@ -141,12 +143,13 @@ def score(
     return {k: round(v, 4) for m in metrics for k, v in m.compute().items()}
 
 # %% ../../nbs/trainers/05_judges.ipynb #4577dadd
-WORLDS = {"faces": dict(classifier_name="synthetic-faces-cnn", segmentor_name="faces-segmentor"),      # embedded worlds: how their judges are called
+WORLDS = {"faces": dict(classifier_name="synthetic-faces-cnn", segmentor_name="faces-segmentor"), # embedded worlds: how their judges are called
           "scenes": dict(classifier_name="scenes-cnn", segmentor_name="scenes-segmentor")}
 
 def _world(name:str):
     "The dataset class of an embedded world."
-    if name not in WORLDS: raise ValueError(f"unknown world {name!r}: choose {' or '.join(WORLDS)}; for other data use scgan_train judges")
+    if name not in WORLDS:
+        raise ValueError(f"unknown world {name!r}: choose {' or '.join(WORLDS)}; for other data use scgan_train judges")
     return getattr(__import__(f"scgan_nb.datasets.{name}", fromlist=["x"]), name.capitalize())
 
 # %% ../../nbs/trainers/05_judges.ipynb #dd8cbddd
@@ -166,17 +169,20 @@ def main(
     progress:str="auto", # "auto", "notebook", "terminal" or "none"
 ):
     "Train the embedded judges of a synthetic world."
-    from scgan_nb.trainers.judges import WORLDS, Judges, _world, score  # the registered class, also when this file is run as a script
+    # the registered class, also when this file is run as a script
+    from scgan_nb.trainers.judges import WORLDS, Judges, _world, score
     from scgan_nb.trainers.trainer import Trainer
     data = _world(world)(size, seed=1000, n=samples or batch*steps)
     passing = tempfile.TemporaryDirectory()
     if samples: data = data.cached(Path(run)/"drawn" if run else passing.name, progress=False)
     seed_everything(0)
     system = Judges.for_data(data, width=width, classifier_every=every, **WORLDS[world])
-    trainer = Trainer(system, data, batch=batch, out=run, ema=0.998, decay=(steps//4, steps), sample_every=0, log_every=50, precision=precision,
-                      progress=None if progress == "none" else progress).fit(steps)
-    given = dict(world=world, steps=steps, samples=samples, batch=batch, width=width, every=every, size=size, precision=precision)
-    command = " ".join(["python -m scgan_nb.trainers.judges", *(f"--{k} {v}" for k, v in given.items() if v is not None)])
+    trainer = Trainer(system, data, batch=batch, out=run, ema=0.998, decay=(steps//4, steps), sample_every=0,
+                      log_every=50, precision=precision, progress=None if progress == "none" else progress).fit(steps)
+    given = dict(world=world, steps=steps, samples=samples, batch=batch, width=width, every=every, size=size,
+                 precision=precision)
+    command = " ".join(["python -m scgan_nb.trainers.judges",
+                        *(f"--{k} {v}" for k, v in given.items() if v is not None)])
     with trainer.averaged():
         scores = score(system, _world(world)(size, seed=2000), n)
         system.save_pretrained(out or f"data/{world}-nets", half=True, command=command, scores=scores)

@@ -108,7 +108,7 @@ class TerminalReporter(Reporter):
 # %% ../../nbs/trainers/01_progress.ipynb #7a44a6b9
 class NotebookReporter(Reporter):
     "A bar, a live loss plot and a live sample grid under the cell that trains."
-    share = 30   # times the drawing time between two drawings
+    share = 30 # times the drawing time between two drawings
 
     def start(self, step, goal, history):
         super().start(step, goal, history)
@@ -129,7 +129,7 @@ class NotebookReporter(Reporter):
 
     def stop(self, history):
         if self.plots and history: self._plot(history)
-        if self.bar.last_v is not None: self.bar.on_iter_end()   # interrupted: take the bar away
+        if self.bar.last_v is not None: self.bar.on_iter_end() # interrupted: take the bar away
 
     def _plot(self, history):
         began = time.monotonic(); self._put("plot", plot_losses(history))
@@ -148,7 +148,8 @@ def reporter(
     "The reporter that fits the place where the program runs."
     if progress == "auto": progress = "notebook" if screen() == "notebook" else "terminal"
     kinds = {None: Reporter, "terminal": TerminalReporter, "notebook": NotebookReporter}
-    if progress not in kinds: raise ValueError(f"progress={progress!r} is unknown: choose 'auto', 'notebook', 'terminal' or None")
+    if progress not in kinds:
+        raise ValueError(f"progress={progress!r} is unknown: choose 'auto', 'notebook', 'terminal' or None")
     return kinds[progress](out)
 
 # %% ../../nbs/trainers/01_progress.ipynb #25036383
@@ -158,6 +159,8 @@ def training_strip(
 )->Picture:
     "The sample grids of a training run, one below the other."
     files = sorted((Path(run)/"samples").glob("step_*.png"))
-    if not files: raise FileNotFoundError(f"{run} holds no sample grids: train with sample_every, and give the folder of the run")
+    if not files:
+        raise FileNotFoundError(f"{run} holds no sample grids: train with sample_every, and give the folder of the run")
     at = torch.linspace(0, len(files) - 1, min(n, len(files))).round().int().tolist()
-    return grid([Image.open(files[i]).convert("RGB") for i in at], ncol=1, rows=[f"step {int(files[i].stem[5:]):,}" for i in at])
+    return grid([Image.open(files[i]).convert("RGB") for i in at], ncol=1,
+                rows=[f"step {int(files[i].stem[5:]):,}" for i in at])

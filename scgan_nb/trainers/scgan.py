@@ -38,7 +38,8 @@ class SCGANPaper:
     lambda_seg:float=1.0 # weight of the mask; 0 trains without segmentor
     lambda_gp:float=10.0 # weight of the gradient penalty
     gp_reduce:str="sum" # the penalised slope is that of the patches' "sum" (code) or "mean"
-    lambda_div:float=0.0 # weight of diversity over latents; not in the paper, 10 keeps a small generator from ignoring z
+    # weight of diversity over latents; not in the paper, 10 keeps a small generator from ignoring z
+    lambda_div:float=0.0
     n_repeat:int=5 # discriminator and segmentor steps per generator step
     s_warmup:int=0 # steps in which the segmentor learns alone, so that its first advice means something
     lr:tuple[float, float, float]=(5e-5, 5e-5, 1e-4) # Adam's step sizes of generator, discriminator, segmentor
@@ -68,10 +69,14 @@ class SCGAN(System):
         h = self.Hyper(**hyper)
         named = lambda x, what: [f"{what} {i}" for i in range(x)] if isinstance(x, int) else list(x)
         self.classes, self.attr_names = named(h.classes, "class"), named(h.attrs, "attribute")
-        if h.size < 32 or h.size & (h.size - 1): raise ValueError(f"size={h.size}: SCGAN needs a power of two of at least 32")
-        if h.gp_step not in ("joint", "separate"): raise ValueError(f"gp_step={h.gp_step!r}: choose 'joint' (paper) or 'separate' (code)")
-        self.size, self.z_dim, self.gp_step, self.gp_reduce, self.exclusive = h.size, h.z_dim, h.gp_step, h.gp_reduce, h.exclusive
-        self.lambda_cls, self.lambda_seg, self.lambda_gp, self.lambda_div = h.lambda_cls, h.lambda_seg, h.lambda_gp, h.lambda_div
+        if h.size < 32 or h.size & (h.size - 1):
+            raise ValueError(f"size={h.size}: SCGAN needs a power of two of at least 32")
+        if h.gp_step not in ("joint", "separate"):
+            raise ValueError(f"gp_step={h.gp_step!r}: choose 'joint' (paper) or 'separate' (code)")
+        self.size, self.z_dim, self.gp_step, self.gp_reduce, self.exclusive = (h.size, h.z_dim, h.gp_step, h.gp_reduce,
+                                                                               h.exclusive)
+        self.lambda_cls, self.lambda_seg, self.lambda_gp, self.lambda_div = (h.lambda_cls, h.lambda_seg, h.lambda_gp,
+                                                                             h.lambda_div)
         s_dim, c_dim = len(self.classes), len(self.attr_names)
         self.generator = Generator(h.z_dim, c_dim, s_dim, h.width, order=h.order, size=h.size, halvings=h.halvings)
         self.discriminator = Discriminator(c_dim, h.size, h.d_width or h.width, repeat_num=h.size.bit_length() - 2)
@@ -92,18 +97,20 @@ class SCGAN(System):
     @classmethod
     def adapt(cls, data)->dict:
         "Classes, attributes and size of a dataset; without attributes there is nothing to classify."
-        fitted = dict(classes=data.classes, attrs=data.attr_names, size=data.size, exclusive=getattr(data, "exclusive", False))
+        fitted = dict(classes=data.classes, attrs=data.attr_names, size=data.size,
+                      exclusive=getattr(data, "exclusive", False))
         return fitted | ({} if data.attr_names else dict(lambda_cls=0.0))
 
     def begin(self, batch:Batch)->Batch:
         "Draw z, the order of the masks and the penalty's mixing weights, unless given; make the fakes that the critic sees."
         n, device = batch.n, batch["mask"].device
-        drawn = dict(z=lambda: torch.randn(n, self.z_dim, device=device), order=lambda: torch.randperm(n, device=device),
+        drawn = dict(z=lambda: torch.randn(n, self.z_dim, device=device),
+                     order=lambda: torch.randperm(n, device=device),
                      alpha=lambda: torch.rand(n, 1, 1, 1, device=device))
         if not self.attr_names: drawn["attrs"] = lambda: torch.zeros(n, 0, device=device)
         batch = Batch({k: draw() for k, draw in drawn.items() if k not in batch} | batch)
         batch["target_mask"] = batch["mask"][batch["order"]]
-        with torch.no_grad(): batch["fake"] = self.fake(batch)             # the generator moves last: these serve all critic steps
+        with torch.no_grad(): batch["fake"] = self.fake(batch) # the generator moves last: these serve all critic steps
         return batch
 
     def fake(self, batch:Batch)->Tensor: # (B, 3, H, W) in [-1, 1]
@@ -116,7 +123,8 @@ class SCGAN(System):
     def penalty_loss(self, batch:Batch)->dict[str, Tensor]:
         "The gradient penalty alone."
         critic = lambda x: self.discriminator(x)[0]
-        return dict(gp=self.lambda_gp*gradient_penalty(critic, batch["image"], batch["fake"], self.gp_reduce, batch["alpha"]))
+        return dict(gp=self.lambda_gp*gradient_penalty(critic, batch["image"], batch["fake"], self.gp_reduce,
+                                                       batch["alpha"]))
 
     def discriminator_loss(self, batch:Batch)->dict[str, Tensor]:
         "Critic and classifier on real and generated pictures; no layer mixes samples, so one pass serves both."
@@ -135,7 +143,8 @@ class SCGAN(System):
         src, cls = self.discriminator(fake)
         terms = dict(adv=wasserstein_generator(src))
         if self.lambda_cls: terms["cls"] = self.classification(cls, batch)
-        if self.lambda_seg: terms["seg"] = self.lambda_seg*segmentation_loss(self.segmentor(fake), batch["target_mask"], check=False)
+        if self.lambda_seg:
+            terms["seg"] = self.lambda_seg*segmentation_loss(self.segmentor(fake), batch["target_mask"], check=False)
         if self.lambda_div: terms["div"] = self.lambda_div*self.diversity(fake, batch)
         return terms
 

@@ -60,7 +60,8 @@ class CelebAMaskHQConfig:
     lambda_aux:float=1.0 # weight of the auxiliary picture
     aux_loss:str="l1" # or "l2"
     lambda_kld:float=0.05 # weight of the styles' divergence, summed over the batch
-    reuse_fake:bool=False # True: the discriminator judges the generator's own picture again instead of a fresh one; faster
+    # True: the discriminator judges the generator's own picture again instead of a fresh one; faster
+    reuse_fake:bool=False
     lr:tuple[float, float]=(1e-4, 4e-4) # Adam's step sizes of generator and discriminator
     betas:tuple[float, float]=(0.0, 0.999) # Adam's decay rates
 
@@ -149,8 +150,10 @@ DISCRIMINATORS = dict(multiscale=MultiscaleDiscriminator, fpse=FPSEDiscriminator
 class SemanticComposition(System):
     "Image Synthesis via Semantic Composition (Wang et al., ICCV 2021): pictures from a label map, and a style where there is an encoder."
     name, Hyper, world = "semantic_composition", CelebAMaskHQConfig, "scenes"
-    configs = {"celebamask-hq": CelebAMaskHQConfig, "ade20k": ADE20KConfig, "coco-stuff": COCOStuffConfig, "cityscapes": CityscapesConfig, "scenes": ScenesConfig}
-    suits = dict(celebamask19="celebamask-hq", ade20k150="ade20k", ade20k151="ade20k", ade20k151_raw="ade20k", cocostuff182="coco-stuff", cocostuff183="coco-stuff", cityscapes35="cityscapes", scenes18="scenes")
+    configs = {"celebamask-hq": CelebAMaskHQConfig, "ade20k": ADE20KConfig, "coco-stuff": COCOStuffConfig,
+               "cityscapes": CityscapesConfig, "scenes": ScenesConfig}
+    suits = dict(celebamask19="celebamask-hq", ade20k150="ade20k", ade20k151="ade20k", ade20k151_raw="ade20k",
+                 cocostuff182="coco-stuff", cocostuff183="coco-stuff", cityscapes35="cityscapes", scenes18="scenes")
 
     def __init__(self,
         **hyper, # see `CelebAMaskHQConfig`
@@ -158,25 +161,33 @@ class SemanticComposition(System):
         super().__init__()
         h = self.h = self.Hyper(**hyper)
         self.classes = [f"class {i}" for i in range(h.classes)] if isinstance(h.classes, int) else list(h.classes)
-        self.attr_names = []                                              # looks come from pictures, not from names
+        self.attr_names = [] # looks come from pictures, not from names
         self.size, self.z_dim, self.edge, s_dim = h.size, h.z_dim, h.edge, len(self.classes) + h.edge
-        if h.discriminator not in DISCRIMINATORS: raise ValueError(f"discriminator={h.discriminator!r}: choose {' or '.join(DISCRIMINATORS)}")
-        if h.smooth and h.discriminator != "fpse": raise ValueError(f"smooth=True belongs to discriminator='fpse', not to {h.discriminator!r}")
+        if h.discriminator not in DISCRIMINATORS:
+            raise ValueError(f"discriminator={h.discriminator!r}: choose {' or '.join(DISCRIMINATORS)}")
+        if h.smooth and h.discriminator != "fpse":
+            raise ValueError(f"smooth=True belongs to discriminator='fpse', not to {h.discriminator!r}")
         if h.aux_loss not in ("l1", "l2"): raise ValueError(f"aux_loss={h.aux_loss!r}: choose l1 or l2")
-        self.generator = Generator(s_dim, h.z_dim, h.size, h.width, h.vector_width, h.seed_width, h.num_experts, h.num_norm_experts, h.levels, h.temperature, h.act,
-                                   h.spectral_vectors, h.position, h.encoded, edge=h.edge, norm=h.norm, widest=h.widest, shortcut_width=h.shortcut_width)
+        self.generator = Generator(s_dim, h.z_dim, h.size, h.width, h.vector_width, h.seed_width, h.num_experts,
+                                   h.num_norm_experts, h.levels, h.temperature, h.act, h.spectral_vectors, h.position,
+                                   h.encoded, edge=h.edge, norm=h.norm, widest=h.widest,
+                                   shortcut_width=h.shortcut_width)
         if h.z_dim: self.encoder = Encoder(h.z_dim, h.e_width, encoder_size(h.size))
-        self.discriminator = DISCRIMINATORS[h.discriminator](s_dim, h.d_width, **(dict(smooth=True) if h.smooth else {}))
+        self.discriminator = DISCRIMINATORS[h.discriminator](s_dim, h.d_width,
+                                                             **(dict(smooth=True) if h.smooth else {}))
         self.ema = ("generator", "encoder") if h.z_dim else ("generator",)
-        self.updates = [Update("generator", trains=self.ema, lr=h.lr[0], betas=h.betas), Update("discriminator", lr=h.lr[1], betas=h.betas)]
-        self.hyper["features"], self._eyes = choose_features(h.features), []   # a list, for the network is no part of the system
+        self.updates = [Update("generator", trains=self.ema, lr=h.lr[0], betas=h.betas),
+                        Update("discriminator", lr=h.lr[1], betas=h.betas)]
+        # a list, for the network is no part of the system
+        self.hyper["features"], self._eyes = (choose_features(h.features), [])
 
     @classmethod
     def published(cls, name:str, **changes)->System:
         "A published configuration; a changed `width` alone scales the other widths by the same factor."
         if name in cls.configs and changes.get("width"):
             h = cls.configs[name]()
-            for other in ("vector_width", "seed_width", "e_width", "d_width"): changes.setdefault(other, max(4, round(getattr(h, other)*changes["width"]/h.width)))
+            for other in ("vector_width", "seed_width", "e_width", "d_width"):
+                changes.setdefault(other, max(4, round(getattr(h, other)*changes["width"]/h.width)))
         return super().published(name, **changes)
 
     @classmethod
@@ -200,7 +211,9 @@ def layout(self:SemanticComposition,
 )->Tensor: # (B, H, W) class ids, 255 for none, 256 more on borders of instances
     "The label map as the networks want it."
     if not self.edge: return batch["mask"]
-    if "instance" not in batch: raise ValueError("the batch has no instance map, but this system was built with edge=True: open the data with its instances, or build the system with edge=False")
+    if "instance" not in batch:
+        raise ValueError("the batch has no instance map, but this system was built with edge=True: open the data with "
+                         "its instances, or build the system with edge=False")
     return mark_edges(batch["mask"], instance_edges(batch["instance"]))
 
 @patch
@@ -277,7 +290,8 @@ def generator_loss(self:SemanticComposition, batch:Batch)->dict[str, Tensor]:
 def discriminator_loss(self:SemanticComposition, batch:Batch)->dict[str, Tensor]:
     "Tell generated from real pictures of the same label map; one pass serves both."
     with torch.no_grad():
-        fake = batch["fake"] if self.h.reuse_fake and "fake" in batch else self.generator.paint(batch["s"], self.style(batch)[0])
+        fake = (batch["fake"] if self.h.reuse_fake and "fake" in batch
+                else self.generator.paint(batch["s"], self.style(batch)[0]))
     of_fake, of_real = self.discriminator(torch.cat([fake, batch["image"]]), batch["s"]).halves()
     return critic_loss(of_real.scores, of_fake.scores, self.h.gan_mode)
 
@@ -299,7 +313,9 @@ def encode(self:SemanticComposition,
     images:Tensor, # (B, 3, any, any) in [-1, 1]
 )->Tensor: # (B, z_dim)
     "The most likely style of pictures."
-    if not self.z_dim: raise ValueError("this system has no encoder (z_dim=0): its label maps decide everything, there is no style to transfer")
+    if not self.z_dim:
+        raise ValueError("this system has no encoder (z_dim=0): its label maps decide everything, there is no style to "
+                         "transfer")
     return self.encoder(images)[0]
 
 # %% ../../nbs/trainers/20_semantic_composition.ipynb #08cf5785
@@ -309,7 +325,8 @@ def recompose(self:SemanticComposition,
     images:Tensor|None=None, # (B, 3, H, W) whose style is wanted; None: the batch's own pictures
 )->Tensor: # (B, 3, H, W) in [-1, 1]
     "Label maps in the style of pictures."
-    return self.sample(Batch(batch, z=self.encode(batch["image"] if images is None else images)) if self.z_dim else batch)
+    return self.sample(Batch(batch, z=self.encode(batch["image"] if images is None else images)) if self.z_dim
+                       else batch)
 
 @patch
 def figures(self:SemanticComposition, batch:Batch, colors:Tensor|None=None)->dict:

@@ -52,14 +52,16 @@ class Feed(Dataset):
     ):
         if not len(data): raise ValueError(f"{data!r} is empty: there is nothing to train on")
         if batch < 1 or batch % (accumulate*world):
-            raise ValueError(f"batch={batch} cannot be shared by {world} process(es) x accumulate={accumulate}: choose a multiple of {accumulate*world}")
+            raise ValueError(f"batch={batch} cannot be shared by {world} process(es) x accumulate={accumulate}: choose "
+                             f"a multiple of {accumulate*world}")
         self.data, self.batch, self.seed, self.accumulate, self.rank = data, batch, seed, accumulate, rank
         self.size = batch//(accumulate*world)
 
     def indices(self, k:int)->Tensor: # (size,) int64
         "The samples of micro batch `k`."
         step, micro = divmod(k, self.accumulate)
-        return sample_order(step*self.batch + (self.rank*self.accumulate + micro)*self.size, self.size, len(self.data), self.seed)
+        return sample_order(step*self.batch + (self.rank*self.accumulate + micro)*self.size, self.size, len(self.data),
+                            self.seed)
 
     def __getitem__(self, k:int)->Batch:
         torch.default_generator.manual_seed(step_seed(self.seed, k, self.rank, 0))
@@ -67,7 +69,8 @@ class Feed(Dataset):
 
     def fetch(self, indices:Tensor)->Batch:
         "Those samples of the data set as one batch."
-        return Batch(self.data.batch(indices)) if hasattr(self.data, "batch") else stack([self.data[i] for i in indices.tolist()])
+        return (Batch(self.data.batch(indices)) if hasattr(self.data, "batch")
+                else stack([self.data[i] for i in indices.tolist()]))
 
 # %% ../../nbs/trainers/02_trainer.ipynb #89bd96ad
 def lr_factor(
@@ -77,7 +80,8 @@ def lr_factor(
     "What the learning rates are multiplied by at `step`."
     if decay is None: return 1.
     start, end = decay
-    if not 0 <= start < end: raise ValueError(f"decay={decay} must be two rising steps: (start, end at which the rate is 0)")
+    if not 0 <= start < end:
+        raise ValueError(f"decay={decay} must be two rising steps: (start, end at which the rate is 0)")
     return min(1., max(0., (end - step)/(end - start)))
 
 # %% ../../nbs/trainers/02_trainer.ipynb #6081f8dd
@@ -88,7 +92,8 @@ def make_optimisers(
     made = {}
     for u in system.updates:
         for n in u.trains:
-            if n not in system.networks: raise ValueError(f"update {u.name!r} trains {n!r}, but the networks are {', '.join(system.networks)}")
+            if n not in system.networks:
+                raise ValueError(f"update {u.name!r} trains {n!r}, but the networks are {', '.join(system.networks)}")
         if u.trains in made: continue
         params = [p for n in u.trains for p in system.networks[n].parameters() if p.requires_grad]
         fused = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in params)
@@ -120,7 +125,8 @@ class Averages:
         "Exchange weights and averages; a second call undoes the first."
         for name, net in self.networks.items():
             for kind in ("parameters", "buffers"):
-                for a, b in zip(getattr(self.shadows[name], kind)(), getattr(net, kind)()): a.data, b.data = b.data, a.data
+                for a, b in zip(getattr(self.shadows[name], kind)(), getattr(net, kind)()):
+                    a.data, b.data = b.data, a.data
 
     def state_dict(self)->dict[str, Tensor]:
         return {f"{n}.{k}": v for n, net in self.shadows.items() for k, v in net.state_dict().items()}
@@ -155,13 +161,15 @@ class Trainer:
         progress:str|None="auto", # "auto", "notebook", "terminal" or None
         on_sample=None, # called as on_sample(trainer, images) at every sample grid, in the first process
     ):
-        self.system, self.batch, self.seed, self.accumulate, self.decay, self.workers = system, batch, seed, accumulate, decay, workers
-        self.save_every, self.sample_every, self.log_every, self.keep, self.on_sample = save_every, sample_every, log_every, keep, on_sample
+        self.system, self.batch, self.seed, self.accumulate, self.decay, self.workers = (system, batch, seed,
+                accumulate, decay, workers)
+        self.save_every, self.sample_every, self.log_every, self.keep, self.on_sample = (save_every, sample_every,
+                log_every, keep, on_sample)
         self.out = None if out is None else Path(out)
         if min(log_every, keep) < 1: raise ValueError(f"log_every={log_every} and keep={keep} must be at least 1")
-        lr_factor(0, decay)   # complains now if `decay` makes no sense
-        self.step, self.history = 0, []     # finished steps; rows {"step": n, "update/term": mean since the row before}
-        self._pending, self._recent = [], []   # loss values still on the device; on the host, waiting for their row
+        lr_factor(0, decay) # complains now if `decay` makes no sense
+        self.step, self.history = 0, [] # finished steps; rows {"step": n, "update/term": mean since the row before}
+        self._pending, self._recent = [], [] # loss values still on the device; on the host, waiting for their row
         self._place(device, precision, channels_last)
         self.feed = Feed(data, batch, seed, accumulate, self.rank, self.world)
         self.optimisers = make_optimisers(system)
@@ -173,7 +181,8 @@ class Trainer:
     @cached_property
     def sample_batch(self)->Batch:
         "What sample grids are painted for: the first eight samples, unless another batch is assigned."
-        with seeded(step_seed(self.seed)): return self.to_device(self.feed.fetch(torch.arange(min(8, len(self.feed.data)))))
+        with seeded(step_seed(self.seed)):
+            return self.to_device(self.feed.fetch(torch.arange(min(8, len(self.feed.data)))))
 
     def __repr__(self):
         return f"Trainer({self.system.name or type(self.system).__name__}: step {self.step}, batch {self.batch}, {self.world} x {self.device.type}, {self.precision})"
@@ -188,7 +197,8 @@ def _place(self:Trainer, device, precision:str|None, channels_last:bool):
     self.device = wanted if self.world == 1 or wanted.type == "cpu" else state.device
     self.precision = precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     kinds = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    if self.precision not in kinds: raise ValueError(f"precision={self.precision!r} is unknown: choose {', '.join(kinds)}")
+    if self.precision not in kinds:
+        raise ValueError(f"precision={self.precision!r} is unknown: choose {', '.join(kinds)}")
     self.dtype, self.layout = kinds[self.precision], torch.channels_last if channels_last else torch.contiguous_format
     self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
     self.system.to(self.device)
@@ -206,7 +216,8 @@ def autocast(self:Trainer):
 def _named(self:Trainer, names:tuple[str, ...], what:str)->dict[str, nn.Module]:
     "Some of the system's networks; `what` asked for them."
     for n in names:
-        if n not in self.system.networks: raise ValueError(f"{what} names {n!r}, but the networks are {', '.join(self.system.networks)}")
+        if n not in self.system.networks:
+            raise ValueError(f"{what} names {n!r}, but the networks are {', '.join(self.system.networks)}")
     return {n: self.system.networks[n] for n in names}
 
 @patch
@@ -230,8 +241,9 @@ def _batches(self:Trainer, start:int, stop:int):
     "Micro batches start..stop-1 on the device."
     source = map(self.feed.__getitem__, range(start, stop))
     if self.workers:
-        source = DataLoader(self.feed, batch_size=None, sampler=range(start, stop), num_workers=self.workers, generator=torch.Generator(),
-                            pin_memory=self.device.type == "cuda", worker_init_fn=_ignore_interrupt)
+        source = DataLoader(self.feed, batch_size=None, sampler=range(start, stop), num_workers=self.workers,
+                            generator=torch.Generator(), pin_memory=self.device.type == "cuda",
+                            worker_init_fn=_ignore_interrupt)
     for batch in source: yield self.to_device(batch)
 
 # %% ../../nbs/trainers/02_trainer.ipynb #6d66d09b
@@ -265,7 +277,8 @@ def _step(self:Trainer, micros:list[Batch]):
     moved = set()
     for i, update in enumerate(self.system.updates):
         if update.due(self.step): self._update(i, update, micros); moved |= set(update.trains)
-    for name in moved & set(self.averages.networks if self.averages else ()): self.averages.update(name, self._moves(name))
+    for name in moved & set(self.averages.networks if self.averages else ()):
+        self.averages.update(name, self._moves(name))
     self._same_everywhere([b for n in sorted(moved) for b in self.system.networks[n].buffers()])
     self.step += 1
 
@@ -309,7 +322,9 @@ def _same_everywhere(self:Trainer, tensors:list[Tensor]):
 def _note(self:Trainer, update:Update, terms:dict[str, Tensor])->Tensor: # scalar: the sum of the terms
     "Remember the terms of a loss and add them up."
     for name, term in terms.items():
-        if term.ndim: raise ValueError(f"the loss term {update.name}/{name} has shape {tuple(term.shape)}: a term is one number, take the mean")
+        if term.ndim:
+            raise ValueError(f"the loss term {update.name}/{name} has shape {tuple(term.shape)}: a term is one number, "
+                             f"take the mean")
     values = torch.stack([t.float() for t in terms.values()])
     self._pending.append((self.step + 1, update.name, tuple(terms), values.detach()))
     if self.device.type == "cpu" and self.world == 1: self._collect()
@@ -326,7 +341,8 @@ def _collect(self:Trainer):
     for step, update, names, _ in pending:
         terms = dict(zip(names, values))
         for name, value in terms.items():
-            if not math.isfinite(value): raise NonFiniteLoss(f"the loss term {update}/{name} is {value} at step {step}. {self._advice()}")
+            if not math.isfinite(value):
+                raise NonFiniteLoss(f"the loss term {update}/{name} is {value} at step {step}. {self._advice()}")
         self._recent.append([step, update, terms])
 
 # %% ../../nbs/trainers/02_trainer.ipynb #3c4deafd
@@ -366,7 +382,8 @@ def averaged(self:Trainer):
 @torch.no_grad()
 def sample(self:Trainer)->Tensor: # (B, 3, H, W) in [-1, 1]
     "Pictures for `sample_batch` with averaged weights; the caller's random state stays as it is."
-    with seeded(step_seed(self.seed)), self.averaged(), self.autocast(): return self.system.sample(self.sample_batch).float()
+    with seeded(step_seed(self.seed)), self.averaged(), self.autocast():
+        return self.system.sample(self.sample_batch).float()
 
 # %% ../../nbs/trainers/02_trainer.ipynb #7ef4d401
 @patch
@@ -396,8 +413,9 @@ def _check_finite(self:Trainer):
 @patch
 def _identity(self:Trainer)->dict:
     "What must not change between the parts of one run, as JSON values."
-    hyper = dict(system=self.system.name, hyper=self.system.hyper, updates=[asdict(u) for u in self.system.updates], seed=self.seed,
-                 batch=self.batch, samples=len(self.feed.data), ema=None if self.averages is None else self.averages.beta)
+    hyper = dict(system=self.system.name, hyper=self.system.hyper, updates=[asdict(u) for u in self.system.updates],
+                 seed=self.seed, batch=self.batch, samples=len(self.feed.data),
+                 ema=None if self.averages is None else self.averages.beta)
     return json.loads(json.dumps(hyper))
 
 @patch
@@ -409,7 +427,8 @@ def save(self:Trainer)->Path|None:
     if self.rank == 0:
         groups = dict(networks=self.system.state_dict(), optimisers=self._moments())
         if self.averages is not None: groups["ema"] = self.averages.state_dict()
-        state = dict(format=1, step=self.step, run=self._identity(), history=self.history, recent=self._recent, scaler=self.scaler.state_dict())
+        state = dict(format=1, step=self.step, run=self._identity(), history=self.history, recent=self._recent,
+                     scaler=self.scaler.state_dict())
         path = save_checkpoint(self.out/"checkpoints", self.step, groups, state, self.keep)
     PartialState().wait_for_everyone()
     return path
@@ -420,7 +439,9 @@ def _check_storable(self:Trainer):
     "A hyper-parameter that JSON cannot hold is an error now, not after an hour at the first checkpoint."
     for name, value in self.system.hyper.items() if self.out else ():
         try: json.dumps(value)
-        except TypeError: raise TypeError(f"the hyper-parameter {name}={value!r} cannot be stored: use numbers, strings, lists or dicts, or train without out") from None
+        except TypeError:
+            raise TypeError(f"the hyper-parameter {name}={value!r} cannot be stored: use numbers, strings, lists or "
+                            f"dicts, or train without out") from None
 
 @patch
 def _resume(self:Trainer, resume:bool|str|Path):
@@ -432,7 +453,9 @@ def _resume(self:Trainer, resume:bool|str|Path):
         path = latest(self.out/"checkpoints") if used else None
         if path is not None: self.restore(path, same_run=True)
         return
-    if used: raise FileExistsError(f"{self.out} already holds a run: choose another out, remove it, or go on with resume=True")
+    if used:
+        raise FileExistsError(f"{self.out} already holds a run: choose another out, remove it, or go on with "
+                              f"resume=True")
     if resume is not False: self.restore(resume)
 
 # %% ../../nbs/trainers/02_trainer.ipynb #013fecd2
@@ -446,7 +469,9 @@ def restore(self:Trainer,
     now = self._identity()
     for key in now if same_run else ("system", "hyper"):
         then = state["run"][key]
-        if then != now[key]: raise ValueError(f"{path} was written with {_difference(key, then, now[key])}: use the same here, or another out")
+        if then != now[key]:
+            raise ValueError(f"{path} was written with {_difference(key, then, now[key])}: use the same here, or "
+                             f"another out")
     check_fits(groups["networks"], self.system.state_dict(), "networks")
     self.system.load_state_dict(groups["networks"])
     if self.averages is not None: self._restore_averages(groups)

@@ -18,20 +18,22 @@ from ..datasets.labels import LabelSet
 
 # %% ../../nbs/worlds/00_drawn.ipynb #9f3ff87d
 class DrawnWorld(ImageDataset):
-    "Samples that are drawn: sample i is a pure function of (seed, i), at every size, alone or in a batch"
-    attributes: list = []                       # names of all attributes, in the order in which `render` has them
-    extras: tuple = ()                          # what `keys` may ask for
+    "Samples that are drawn: sample i is a pure function of (seed, i), at every size, alone or in a batch."
+    attributes:list=[] # names of all attributes, in the order in which `render` has them
+    extras:tuple=() # what `keys` may ask for
 
     def __init__(self,
-        labels: str | LabelSet | None,          # classes of the masks
-        size: int | tuple[int, int] = 64,       # pixels, or (height, width)
-        seed: int = 0,                          # which world
-        n: int = 100_000,                       # number of samples
-        attrs: Iterable[str] | str | None = None,   # names and order of the attributes; None: all
-        keys: Iterable[str] | str = (),         # of `extras`, for each batch
-        device="cpu",                           # where `batch` draws
+        labels:str|LabelSet|None, # classes of the masks
+        size:int|tuple[int, int]=64, # pixels, or (height, width)
+        seed:int=0, # which world
+        n:int=100_000, # number of samples
+        attrs:Iterable[str]|str|None=None, # names and order of the attributes; None: all
+        keys:Iterable[str]|str=(), # of `extras`, for each batch
+        device="cpu", # where `batch` draws
     ):
-        name, attrs, keys = type(self).__name__, *([v] if isinstance(v, str) else list(v) for v in (self.attributes if attrs is None else attrs, keys))
+        name, attrs, keys = (type(self).__name__,
+                             *([v] if isinstance(v, str) else list(v)
+                               for v in (self.attributes if attrs is None else attrs, keys)))
         strange, wrong = [a for a in attrs if a not in self.attributes], sorted(set(keys) - set(self.extras))
         if strange: raise KeyError(f"{name} knows no attribute {strange[0]!r}; there are {', '.join(self.attributes)}")
         super().__init__(labels, attrs, size)
@@ -40,30 +42,33 @@ class DrawnWorld(ImageDataset):
         self.columns = [self.attributes.index(a) for a in attrs]
         self.seed, self.n, self.keys, self.device = seed, n, tuple(keys), device
 
-    def draw_params(self, i: Tensor) -> dict: raise NotImplementedError(f"{type(self).__name__} must say what is behind its samples: define draw_params")
-    def render(self, params: dict) -> Batch: raise NotImplementedError(f"{type(self).__name__} must draw params: define render")
-    def tags(self, i: Tensor) -> dict: return dict(index=i)
+    def draw_params(self, i:Tensor)->dict:
+        raise NotImplementedError(f"{type(self).__name__} must say what is behind its samples: define draw_params")
+    def render(self, params:dict)->Batch:
+        raise NotImplementedError(f"{type(self).__name__} must draw params: define render")
+    def tags(self, i:Tensor)->dict: return dict(index=i)
 
     def chosen(self,
-        attrs: Tensor,                          # (B, A), a column for each of `attributes`
-    ) -> Tensor:                                # (B, len(attr_names))
-        "The attributes that were asked for, in that order"
+        attrs:Tensor, # (B, A), a column for each of `attributes`
+    )->Tensor: # (B, len(attr_names))
+        "The attributes that were asked for, in that order."
         return attrs[:, self.columns]
 
     def params(self,
-        indices: Iterable[int],                 # sample numbers
-    ) -> dict:                                  # name -> (B, ...) float32
-        "The numbers behind samples: edit them and call `render`"
+        indices:Iterable[int], # sample numbers
+    )->dict: # name -> (B, ...) float32
+        "The numbers behind samples: edit them and call `render`."
         i = torch.as_tensor(indices, dtype=torch.int64).flatten().cpu()
-        if len(i) and not (0 <= int(i.min()) and int(i.max()) < self.n): raise IndexError(f"samples are numbered 0 to {self.n - 1}, got {int(i.min())} to {int(i.max())}")
+        if len(i) and not (0 <= int(i.min()) and int(i.max()) < self.n):
+            raise IndexError(f"samples are numbered 0 to {self.n - 1}, got {int(i.min())} to {int(i.max())}")
         return {k: v.to(self.device) for k, v in self.draw_params(i).items()}
 
     def batch(self,
-        indices: Iterable[int],                 # sample numbers
-    ) -> Batch:                                 # (B, ...) each
-        "Several samples at once: much faster than one by one, and the same to the last bit"
+        indices:Iterable[int], # sample numbers
+    )->Batch: # (B, ...) each
+        "Several samples at once: much faster than one by one, and the same to the last bit."
         i = torch.as_tensor(indices, dtype=torch.int64).flatten()
         return Batch(self.render(self.params(i)) | {k: v.to(self.device) for k, v in self.tags(i).items()})
 
     def __len__(self): return self.n
-    def __getitem__(self, i: int) -> Batch: return self.batch([i if i >= 0 else i + self.n]).take(0)
+    def __getitem__(self, i:int)->Batch: return self.batch([i if i >= 0 else i + self.n]).take(0)

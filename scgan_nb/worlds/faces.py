@@ -25,18 +25,20 @@ def flat_points(
     row = lambda *t: torch.tensor(t, device=s.yaw.device).view(1, 1, -1)
     pairs = lambda u, v: [(-u, v), (u, v)]
     b = row(1., .5, 0., -.5, -1.)
-    brows = pairs(.175 + .13 * b, brow_line(s, b))
+    brows = pairs(.175 + .13*b, brow_line(s, b))
     middle, half, tall = eye_shape(s)
     e = row(1., .4, -.4, -1., -.4, .4)
     upper, lower = eye_lids(s, e, tall)
-    eyes = pairs(middle + half * e, torch.where(row(1, 1, 1, 1, 0, 0) > 0, upper, lower))
-    outer, inner = row(-1., -.6, -.25, 0., .25, .6, 1., .6, .25, 0., -.25, -.6), row(-.9, -.35, 0., .35, .9, .35, 0., -.35)
+    eyes = pairs(middle + half*e, torch.where(row(1, 1, 1, 1, 0, 0) > 0, upper, lower))
+    outer, inner = (row(-1., -.6, -.25, 0., .25, .6, 1., .6, .25, 0., -.25, -.6),
+                    row(-.9, -.35, 0., .35, .9, .35, 0., -.35))
     wide, lips, mouth = mouth_width(s), lip_curves(s, outer), lip_curves(s, inner)
     top = lambda n, k, a, b: torch.where(torch.arange(n, device=b.device) < k, a, b)
     flips = [torch.arange(4, -1, -1), torch.tensor([3, 2, 1, 0, 5, 4])]
     (b0, b1), (e0, e1) = brows, eyes
     turn = lambda q, f: (q[0].expand_as(q[1])[..., f], q[1][..., f])
-    rows = [b0, turn(b1, flips[0]), e0, turn(e1, flips[1]), (wide * outer, top(12, 7, lips[0], lips[3])), (wide * inner, top(8, 5, mouth[1], mouth[2]))]
+    rows = [b0, turn(b1, flips[0]), e0, turn(e1, flips[1]), (wide*outer, top(12, 7, lips[0], lips[3])),
+            (wide*inner, top(8, 5, mouth[1], mouth[2]))]
     return torch.cat([q[0].expand_as(q[1]) for q in rows], 2), torch.cat([q[1] for q in rows], 2)
 
 # %% ../../nbs/worlds/10_faces.ipynb #ced9cd67
@@ -46,60 +48,63 @@ def jaw_points(
     "The outline of the jaw from ear to ear: rays from the middle of the face, walked to the edge."
     a = torch.linspace(torch.pi - .1, .1, 17, device=s.yaw.device).view(1, 1, -1)
     x, y, r = a.cos(), a.sin(), torch.full((len(s.yaw), 1, 17), .45, device=s.yaw.device)
-    for _ in range(6): r = r - smin(outline(seen(s.jaw_solid, r * x, r * y)), outline(seen(s.chin_solid, r * x, r * y)), .07)
-    return r * x, r * y
+    for _ in range(6): r = r - smin(outline(seen(s.jaw_solid, r*x, r*y)), outline(seen(s.chin_solid, r*x, r*y)), .07)
+    return r*x, r*y
 
 # %% ../../nbs/worlds/10_faces.ipynb #1d2fb201
 def face_landmarks(
     p:dict, # params
     size=64, # pixels, or (height, width)
-) -> Tensor: # (B, 68, 2) as (y, x) in pixels
+)->Tensor: # (B, 68, 2) as (y, x) in pixels
     "Sixty-eight landmarks of each face."
     h, w = (size, size) if isinstance(size, int) else size
-    zero = torch.zeros_like(p['yaw'])
+    zero = torch.zeros_like(p["yaw"])
     s, R = build(p | dict(yaw=zero, pitch=zero, roll=zero)), build(p).R
     (ju, jv), (u, v) = jaw_points(s), flat_points(s)
     bridge, tip, wings, wide = nose_points(s)
-    down = [[a + t * (b - a) for a, b in zip(bridge, tip)] for t in (0, .35, .7, 1)]
+    down = [[a + t*(b - a) for a, b in zip(bridge, tip)] for t in (0, .35, .7, 1)]
     (lx, ly, lz), (rx, ry, rz) = wings
-    base = [[lx * k, ly + .02, lz + d] for k, d in ((1.5, -.03), (.75, .02), (0, .06), (-.75, .02), (-1.5, -.03))]
+    base = [[lx*k, ly + .02, lz + d] for k, d in ((1.5, -.03), (.75, .02), (0, .06), (-.75, .02), (-1.5, -.03))]
     nose = [torch.cat([q[k].expand(len(zero), 1, 1) for q in down + base], 2) for k in range(3)]
-    depth = torch.cat([.12 + 0 * ju, head_front(s, u, v)[1]], 2)
+    depth = torch.cat([.12 + 0*ju, head_front(s, u, v)[1]], 2)
     order = torch.cat([torch.arange(27), torch.arange(59, 68), torch.arange(27, 59)])
-    u, v, w3 = (torch.cat([a, b], 2)[..., order] for a, b in ((torch.cat([ju, u], 2), nose[0]), (torch.cat([jv, v], 2), nose[1]), (depth, nose[2])))
+    u, v, w3 = (torch.cat([a, b], 2)[..., order]
+                for a, b in ((torch.cat([ju, u], 2), nose[0]), (torch.cat([jv, v], 2), nose[1]), (depth, nose[2])))
     x, y, _ = place(R, u, v, w3)
-    zoom, px = FRAME * p['zoom'][:, None], 2 / min(h, w)
-    x, y = x[:, 0] * zoom + p['x'][:, None], y[:, 0] * zoom + p['y'][:, None] - LIFT
-    return torch.stack([y / px + (h - 1) / 2, x / px + (w - 1) / 2], 2)
+    zoom, px = FRAME*p["zoom"][:, None], 2/min(h, w)
+    x, y = x[:, 0]*zoom + p["x"][:, None], y[:, 0]*zoom + p["y"][:, None] - LIFT
+    return torch.stack([y/px + (h - 1)/2, x/px + (w - 1)/2], 2)
 
 # %% ../../nbs/worlds/10_faces.ipynb #4b287357
 class Faces(DrawnWorld):
     "Procedural portraits; sample i is a pure function of (seed, i)."
-    attributes, extras = ATTRIBUTES, ('landmarks', 'depth', 'normal', 'pose_angles')
+    attributes, extras = ATTRIBUTES, ("landmarks", "depth", "normal", "pose_angles")
 
     def __init__(self,
-        size:int = 64, # pixels, or (height, width)
-        seed:int = 0, # which world
-        n:int = 100_000, # number of samples
-        labels:str = 'celebamask19', # or 'landmark7'
-        attrs:list|None = None, # names and order of the attributes; None: all of ATTRIBUTES
-        keys:tuple = (), # extras for each batch: 'landmarks', 'depth', 'normal', 'pose_angles'
-        views:int = 1, # consecutive samples that show the same person
-        device='cpu', # where `batch` draws
+        size:int=64, # pixels, or (height, width)
+        seed:int=0, # which world
+        n:int=100_000, # number of samples
+        labels:str="celebamask19", # or 'landmark7'
+        attrs:list|None=None, # names and order of the attributes; None: all of ATTRIBUTES
+        keys:tuple=(), # extras for each batch: 'landmarks', 'depth', 'normal', 'pose_angles'
+        views:int=1, # consecutive samples that show the same person
+        device="cpu", # where `batch` draws
     ):
         super().__init__(labels, size, seed, n, attrs, keys, device)
-        if views < 1: raise ValueError(f'views={views}: a person needs at least 1 picture')
-        self.views, self.table = views, None if self.labels == CELEBAMASK19 else table_between(CELEBAMASK19, self.labels)
+        if views < 1: raise ValueError(f"views={views}: a person needs at least 1 picture")
+        self.views, self.table = (views,
+                                  None if self.labels == CELEBAMASK19 else table_between(CELEBAMASK19, self.labels))
 
-    def draw_params(self, i:Tensor) -> dict: return face_params(self.seed, i, self.views)
-    def tags(self, i:Tensor) -> dict: return dict(index=i, identity=i // self.views)
+    def draw_params(self, i:Tensor)->dict: return face_params(self.seed, i, self.views)
+    def tags(self, i:Tensor)->dict: return dict(index=i, identity=i//self.views)
 
     def render(self,
         params:dict, # from `params`, perhaps edited
-    ) -> Batch: # image, mask, attrs, light and the extras
+    )->Batch: # image, mask, attrs, light and the extras
         "The pictures of params."
-        out = draw_faces(params, self.size, relief=bool({'depth', 'normal'} & set(self.keys)))
-        b = Batch(image=out['image'], mask=out['mask'] if self.table is None else apply_table(out['mask'], self.table), attrs=self.chosen(face_attributes(params)), light=lamp(params))
-        if 'landmarks' in self.keys: b['landmarks'] = face_landmarks(params, self.size)
-        if 'pose_angles' in self.keys: b['pose_angles'] = torch.stack([params[k] for k in ('yaw', 'pitch', 'roll')], 1)
-        return Batch(b | {k: out[k] for k in ('depth', 'normal') if k in self.keys})
+        out = draw_faces(params, self.size, relief=bool({"depth", "normal"} & set(self.keys)))
+        b = Batch(image=out["image"], mask=out["mask"] if self.table is None else apply_table(out["mask"], self.table),
+                  attrs=self.chosen(face_attributes(params)), light=lamp(params))
+        if "landmarks" in self.keys: b["landmarks"] = face_landmarks(params, self.size)
+        if "pose_angles" in self.keys: b["pose_angles"] = torch.stack([params[k] for k in ("yaw", "pitch", "roll")], 1)
+        return Batch(b | {k: out[k] for k in ("depth", "normal") if k in self.keys})

@@ -25,89 +25,92 @@ from .render import (
 def ink(
     code:str, # hexadecimal colour
     like:Tensor, # a tensor on the right device
-) -> Tensor: # (1,3,1,1)
+)->Tensor: # (1,3,1,1)
     "A fixed colour, ready to paint."
     return colours(code).to(like.device).view(1, 3, 1, 1)
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #19f418b7
 def person_colours(
     p:dict, # params
-) -> dict: # name -> (B,3,1,1)
+)->dict: # name -> (B,3,1,1)
     "Skin, hair, lips and eyes of each person."
-    to = lambda *v: torch.tensor(v, device=p['yaw'].device)
-    here = lambda t: t.to(p['yaw'].device)
-    skin = ramp(here(SKIN), p['skin']) * (1 + to(.0, .02, .05) * (p['tint'] - .5)[:, None])
-    hair = ramp(here(HAIR)[p['hair_tone'].long()], p['hair_shade'])
+    to = lambda *v: torch.tensor(v, device=p["yaw"].device)
+    here = lambda t: t.to(p["yaw"].device)
+    skin = ramp(here(SKIN), p["skin"])*(1 + to(.0, .02, .05)*(p["tint"] - .5)[:, None])
+    hair = ramp(here(HAIR)[p["hair_tone"].long()], p["hair_shade"])
     deep = 1 - skin.mean(1, keepdim=True)
-    natural, painted = skin * to(.86, .60, .58), skin * to(.72, .25, .30) + to(.17, .02, .06)
-    c = dict(skin=skin, skin_dark=skin * to(.70, .53, .52) + to(.02, .0, .03), skin_lit=skin + (to(1., .96, .90) - skin) * (.30 - .12 * deep),
-             blush=skin * to(1., .68, .66), crease=skin * to(.50, .34, .34),
-             hair=hair, hair_dark=hair * to(.50, .44, .50), hair_lit=hair + (to(.62, .55, .5) - hair * .5).clamp(min=0) * .38 + hair * .12,
-             brow_ink=hair * .60 + skin * .05, lip=mix(natural, painted, (1 - p['male'])[:, None] * .75), iris_ink=ramp(here(IRIS), p['iris']))
+    natural, painted = skin*to(.86, .60, .58), skin*to(.72, .25, .30) + to(.17, .02, .06)
+    c = dict(skin=skin, skin_dark=skin*to(.70, .53, .52) + to(.02, .0, .03),
+             skin_lit=skin + (to(1., .96, .90) - skin)*(.30 - .12*deep), blush=skin*to(1., .68, .66),
+             crease=skin*to(.50, .34, .34), hair=hair, hair_dark=hair*to(.50, .44, .50),
+             hair_lit=hair + (to(.62, .55, .5) - hair*.5).clamp(min=0)*.38 + hair*.12, brow_ink=hair*.60 + skin*.05,
+             lip=mix(natural, painted, (1 - p["male"])[:, None]*.75), iris_ink=ramp(here(IRIS), p["iris"]))
     return {k: v.clamp(0, 1)[:, :, None, None] for k, v in c.items()}
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #ab015823
 def view_colours(
     p:dict, # params
-) -> dict: # name -> (B,3,1,1)
+)->dict: # name -> (B,3,1,1)
     "Wall, cloth and hat of each picture; all from one scene, so that they go together."
-    wall1, wall2, main, trim = SCENES.to(p['yaw'].device)[p['scene'].long()].unbind(1)
+    wall1, wall2, main, trim = SCENES.to(p["yaw"].device)[p["scene"].long()].unbind(1)
     swap = lambda flag, a, b: mix(a, b, flag[:, None])
-    c = dict(wall1=wall1, wall2=wall2, cloth=swap(p['trim'], main, trim), cloth_trim=swap(p['trim'], trim, main),
-             hat_ink=swap(p['hat_trim'], main, trim * .95), hat_band=swap(p['hat_trim'], trim * .95, main))
+    c = dict(wall1=wall1, wall2=wall2, cloth=swap(p["trim"], main, trim), cloth_trim=swap(p["trim"], trim, main),
+             hat_ink=swap(p["hat_trim"], main, trim*.95), hat_band=swap(p["hat_trim"], trim*.95, main))
     return {k: v[:, :, None, None] for k, v in c.items()}
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #4055ebf1
 def head_solids(
     g:dict, # params as (B,1,1), `R`
-) -> dict: # name -> ellipsoid, or list of them
+)->dict: # name -> ellipsoid, or list of them
     "Cranium, jaw, chin and ears."
-    wide, beard = 1 + .025 * g.width, (g.beard == 3).float()
-    jaw = (.335 + .032 * g.male + .014 * g.jaw + .012 * g.old) * wide + .012 * beard
-    chin = .115 + .045 * g.male + .012 * g.chin + .02 * beard
-    ear = 1 + .06 * g.ear
-    return dict(cranium=ellipsoid(g.R, (0, -.16, -.10), (.425 * wide, .46, .50)),
-                jaw_solid=ellipsoid(g.R, (0, .14, .05), (jaw, .40 + .01 * beard, .36)),
-                chin_solid=ellipsoid(g.R, (0, .445 + .012 * g.male + .015 * beard, .20), (chin, .125 + .012 * g.chin + .015 * beard, .17)),
-                egg=ellipsoid(g.R, (0, -.02, -.06), (.425 * wide, .66, .50)),
-                ears=[ellipsoid(g.R, (k * .43 * wide, .05, -.06), (.055 * ear, .125 * ear, .10)) for k in (-1, 1)],
-                lobes=[place(g.R, k * .435 * wide, .185, -.04) for k in (-1, 1)])
+    wide, beard = 1 + .025*g.width, (g.beard == 3).float()
+    jaw = (.335 + .032*g.male + .014*g.jaw + .012*g.old)*wide + .012*beard
+    chin = .115 + .045*g.male + .012*g.chin + .02*beard
+    ear = 1 + .06*g.ear
+    return dict(cranium=ellipsoid(g.R, (0, -.16, -.10), (.425*wide, .46, .50)),
+                jaw_solid=ellipsoid(g.R, (0, .14, .05), (jaw, .40 + .01*beard, .36)),
+                chin_solid=ellipsoid(g.R, (0, .445 + .012*g.male + .015*beard, .20),
+                                     (chin, .125 + .012*g.chin + .015*beard, .17)),
+                egg=ellipsoid(g.R, (0, -.02, -.06), (.425*wide, .66, .50)),
+                ears=[ellipsoid(g.R, (k*.43*wide, .05, -.06), (.055*ear, .125*ear, .10)) for k in (-1, 1)],
+                lobes=[place(g.R, k*.435*wide, .185, -.04) for k in (-1, 1)])
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #ac49f136
 def hair_solids(
     g:dict, # params and style measures as (B,1,1), `R`
-) -> dict: # name -> ellipsoid
+)->dict: # name -> ellipsoid
     "The cap on the skull, volume on top, curtains down the sides, buns and tail."
-    wide, side = 1 + .025 * g.width, 2 * (g.part > 0).float() - 1
-    swept = side * (g.top > .08).float()
-    return dict(cap_solid=ellipsoid(g.R, (0, -.16 - .35 * g.cap, -.10), (.425 * wide + g.cap, .46 + .9 * g.cap, .50 + g.cap)),
-                top_solid=ellipsoid(g.R, (.08 * swept, -.52 - .35 * g.top, .08), ((.33 + .25 * g.top) * g.crown, (.12 + g.top) * g.crown, (.34 + .2 * g.top) * g.crown)),
-                low_solid=ellipsoid(g.R, (0, g.low_y, -.10), (g.low_w, g.low_h, .72 * g.low_w)),
-                mop=ellipsoid(g.R, (0, .02 - .4 * g.top, -.10), (.44 * wide + g.cap, .72 + .4 * g.top, .52 + g.cap)),
-                buns=[ellipsoid(g.R, (k * g.ball_x, g.ball_y, -.12), (g.ball, .92 * g.ball, g.ball)) for k in (-1, 1)],
-                tail_solid=ellipsoid(g.R, (side * .40, .22, -.30), (.15, .50, .15)),
-                hat_solid=ellipsoid(g.R, (0, -.19, -.09), (.425 * wide + .055, .51, .55)))
+    wide, side = 1 + .025*g.width, 2*(g.part > 0).float() - 1
+    swept = side*(g.top > .08).float()
+    return dict(cap_solid=ellipsoid(g.R, (0, -.16 - .35*g.cap, -.10), (.425*wide + g.cap, .46 + .9*g.cap, .50 + g.cap)),
+                top_solid=ellipsoid(g.R, (.08*swept, -.52 - .35*g.top, .08),
+                                    ((.33 + .25*g.top)*g.crown, (.12 + g.top)*g.crown, (.34 + .2*g.top)*g.crown)),
+                low_solid=ellipsoid(g.R, (0, g.low_y, -.10), (g.low_w, g.low_h, .72*g.low_w)),
+                mop=ellipsoid(g.R, (0, .02 - .4*g.top, -.10), (.44*wide + g.cap, .72 + .4*g.top, .52 + g.cap)),
+                buns=[ellipsoid(g.R, (k*g.ball_x, g.ball_y, -.12), (g.ball, .92*g.ball, g.ball)) for k in (-1, 1)],
+                tail_solid=ellipsoid(g.R, (side*.40, .22, -.30), (.15, .50, .15)),
+                hat_solid=ellipsoid(g.R, (0, -.19, -.09), (.425*wide + .055, .51, .55)))
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #2d1dabd6
 def lamp(
     p:dict, # params
-) -> Tensor: # (B, 3), length one, in page coordinates
+)->Tensor: # (B, 3), length one, in page coordinates
     "The direction in which the lamp is."
-    a, e = torch.stack([p['azimuth'], p['elevation']]).cpu().double()
-    return torch.stack([a.sin() * e.cos(), -e.sin(), a.cos() * e.cos()], 1).to(p['yaw'])
+    a, e = torch.stack([p["azimuth"], p["elevation"]]).cpu().double()
+    return torch.stack([a.sin()*e.cos(), -e.sin(), a.cos()*e.cos()], 1).to(p["yaw"])
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #f37c30a9
 def build(
     p:dict, # params, (B,) each
-) -> Sheet: # values (B,1,1), colours (B,3,1,1), solids
+)->Sheet: # values (B,1,1), colours (B,3,1,1), solids
     "All that the painters need to know about each face."
-    g = Sheet({k: v[:, None, None] for k, v in (p | style_measures(p['style'])).items()})
+    g = Sheet({k: v[:, None, None] for k, v in (p | style_measures(p["style"])).items()})
     hat = (g.hat > 0).float()
-    g.old = ((g.age - .55) / .4).clamp(0, 1)
-    g.cap, g.top, g.curl = g.cap * (1 - .7 * hat), g.top * (1 - hat), g.curl * (1 - .5 * hat)
-    g.crown = 1 - .35 * hat
-    g.line = g.line - .05 * g.old * (g.line < -.3)
-    g.R = rotation(p['yaw'], p['pitch'], p['roll'])
+    g.old = ((g.age - .55)/.4).clamp(0, 1)
+    g.cap, g.top, g.curl = g.cap*(1 - .7*hat), g.top*(1 - hat), g.curl*(1 - .5*hat)
+    g.crown = 1 - .35*hat
+    g.line = g.line - .05*g.old*(g.line < -.3)
+    g.R = rotation(p["yaw"], p["pitch"], p["roll"])
     g.lamp = [k[:, None, None] for k in lamp(p).unbind(1)]
     return Sheet(g | person_colours(p) | view_colours(p) | head_solids(g) | hair_solids(g))
 
@@ -115,9 +118,9 @@ def build(
 def lambert(
     s:Sheet,
     n, # normal, three maps of length one
-) -> Tensor: # (B,H,W) in [-1, 1]
+)->Tensor: # (B,H,W) in [-1, 1]
     "Cosine between the surface and the lamp."
-    return n[0] * s.lamp[0] + n[1] * s.lamp[1] + n[2] * s.lamp[2]
+    return n[0]*s.lamp[0] + n[1]*s.lamp[1] + n[2]*s.lamp[2]
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #5ea5ab5e
 def head_front(
@@ -137,47 +140,51 @@ def add_head(
 ):
     "Where the head is: its outline, depth, normal and the point (u, v, w) of the head at each pixel."
     s.d, s.z = torch.full_like(s.x, 9.), torch.full_like(s.x, -9.)
-    f = s.window([(c[0] + dx, c[1] + dy) for c in (s.cranium['c'], s.chin_solid['c']) for dx in (-.55, .55) for dy in (-.5, .2)], .02)
+    f = s.window([(c[0] + dx, c[1] + dy) for c in (s.cranium["c"], s.chin_solid["c"]) for dx in (-.55, .55)
+                  for dy in (-.5, .2)], .02)
     d, z, n = head_front(f, f.x, f.y)
     f.d.copy_(d); f.z.copy_(z); f.n = n
     f.u, f.v, f.w = unplace(s.R, f.x, f.y, z)
     f.au, f.head = f.u.abs(), cover(d, f.px)
-    f.front = f.head * ((f.n[2] - .05) * 8).clamp(0, 1)
+    f.front = f.head*((f.n[2] - .05)*8).clamp(0, 1)
     return f
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #04def1b8
-BODY = .035  # how far the shoulders are pulled up
+BODY = .035 # how far the shoulders are pulled up
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #1b1bcebd
 def paint_wall(s:Sheet):
     "Background."
     kind = lambda k: (s.backdrop == k).float()
-    r2 = s.x * s.x + (s.y + .1) * (s.y + .1)
-    slope = cover(s.x * .8 + s.y * .6 - .15 + .5 * (s.phase - .5), s.px)
-    t = kind(0) * (.5 + .5 * s.y) + kind(1) * (.55 * r2) + kind(2) * (.15 + .7 * slope) + kind(3) * (1 - .85 * cover(r2.sqrt() - .86, s.px))
+    r2 = s.x*s.x + (s.y + .1)*(s.y + .1)
+    slope = cover(s.x*.8 + s.y*.6 - .15 + .5*(s.phase - .5), s.px)
+    t = (kind(0)*(.5 + .5*s.y) + kind(1)*(.55*r2) + kind(2)*(.15 + .7*slope)
+         + kind(3)*(1 - .85*cover(r2.sqrt() - .86, s.px)))
     s.image.copy_(mix(s.wall1, s.wall2, t.clamp_(0, 1)[:, None]))
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #636e9c55
 def paint_neck(s:Sheet):
     "Neck and shoulders, with the shadow that the chin throws on them."
     s = s.window([(-9, .25), (9, 9)], 0)
-    root, r = place(s.R, 0, .30, -.10), .175 + .045 * s.male
-    d = smin(stroke(s.x, s.y, root, (.3 * root[0], .85), r, 1.02 * r)[0], stroke(s.x.abs(), s.y + BODY, (0, .78), (.5, .98), .12, .12)[0], .12)
-    nx = ((s.x - .5 * root[0]) / (1.1 * r)).clamp(-1, 1)
-    nz = (1 - nx * nx).sqrt()
-    x, y = s.x + .06 * s.lamp[0], s.y - .06
+    root, r = place(s.R, 0, .30, -.10), .175 + .045*s.male
+    d = smin(stroke(s.x, s.y, root, (.3*root[0], .85), r, 1.02*r)[0],
+             stroke(s.x.abs(), s.y + BODY, (0, .78), (.5, .98), .12, .12)[0], .12)
+    nx = ((s.x - .5*root[0])/(1.1*r)).clamp(-1, 1)
+    nz = (1 - nx*nx).sqrt()
+    x, y = s.x + .06*s.lamp[0], s.y - .06
     shadow = step(.24, -.02, smin(outline(seen(s.jaw_solid, x, y)), outline(seen(s.chin_solid, x, y)), .07))
-    t = (.46 + .40 * (nx * s.lamp[0] + .8 * nz * s.lamp[2])) * (1 - .75 * shadow)
-    s.paint(shade(s.skin_dark, s.skin, s.skin_lit, t.clamp_(0, 1)), cover(d, s.px), 17, (r * nz - .3, (nx, 0 * nx, nz)))
+    t = (.46 + .40*(nx*s.lamp[0] + .8*nz*s.lamp[2]))*(1 - .75*shadow)
+    s.paint(shade(s.skin_dark, s.skin, s.skin_lit, t.clamp_(0, 1)), cover(d, s.px), 17, (r*nz - .3, (nx, 0*nx, nz)))
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #19759ff6
-def neck_opening(s:Sheet) -> Tensor:
+def neck_opening(s:Sheet)->Tensor:
     "Distance to the hole in the cloth that the neck comes through, for five necklines."
     kind = lambda k: (s.neckline == k).float()
-    ax, r = s.x.abs(), .245 + .045 * s.male
-    round_hole = lambda rx, y, ry: (((s.x / rx) ** 2 + ((s.y - y) / ry) ** 2).sqrt() - 1) * ry
-    vee = torch.maximum(.86 * ax + .5 * (s.y - 1.), ax - r - .02)
-    return kind(0) * round_hole(r, .66, .17) + kind(1) * vee + kind(2) * torch.maximum(vee, s.y - .94) + kind(3) + kind(4) * round_hole(r + .09, .68, .26)
+    ax, r = s.x.abs(), .245 + .045*s.male
+    round_hole = lambda rx, y, ry: (((s.x/rx)**2 + ((s.y - y)/ry)**2).sqrt() - 1)*ry
+    vee = torch.maximum(.86*ax + .5*(s.y - 1.), ax - r - .02)
+    return (kind(0)*round_hole(r, .66, .17) + kind(1)*vee + kind(2)*torch.maximum(vee, s.y - .94) + kind(3)
+            + kind(4)*round_hole(r + .09, .68, .26))
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #ab9e888d
 def paint_cloth(s:Sheet):
@@ -185,278 +192,281 @@ def paint_cloth(s:Sheet):
     s = s.window([(-9, .50), (9, 9)], 0)
     s.y = s.y + BODY
     kind = lambda *ks: sum((s.neckline == k).float() for k in ks)
-    wide, hole = .80 + .10 * s.male, neck_opening(s)
-    d = stroke(s.x.abs(), s.y, (0, 1.02 - .02 * s.male), (wide - .25, 1.12 - .06 * s.male), .25, .24)[0]
+    wide, hole = .80 + .10*s.male, neck_opening(s)
+    d = stroke(s.x.abs(), s.y, (0, 1.02 - .02*s.male), (wide - .25, 1.12 - .06*s.male), .25, .24)[0]
     d = smin(d, stroke(s.x.abs(), s.y, (0, .80), (.5, .98), .13, .13)[0], .10)
-    roll = rounded(s.x, s.y - .82, .205 + .045 * s.male, .17, .06)
-    body = torch.maximum(torch.minimum(d, roll + 2 * (1 - kind(3))), -hole)
-    folds = wave(9 * s.x + 7 * s.y + 6 * s.phase) * wave(5 * s.x - 8 * s.y)
-    t = (.80 + .30 * s.x * s.lamp[0] - .4 * (s.y - .85) + .06 * folds).clamp_(0, 1)
-    light = (.62 + .38 * t)[:, None]
-    stripes = cover((.5 * wave(36 * s.y) + .1) * .06, s.px) * s.stripes * kind(0, 3, 4)
-    relief = (.1 - .5 * s.x * s.x + 0 * t, unit((.8 * s.x, .3 - .6 * (s.y - .8), .8 + 0 * t)))
+    roll = rounded(s.x, s.y - .82, .205 + .045*s.male, .17, .06)
+    body = torch.maximum(torch.minimum(d, roll + 2*(1 - kind(3))), -hole)
+    folds = wave(9*s.x + 7*s.y + 6*s.phase)*wave(5*s.x - 8*s.y)
+    t = (.80 + .30*s.x*s.lamp[0] - .4*(s.y - .85) + .06*folds).clamp_(0, 1)
+    light = (.62 + .38*t)[:, None]
+    stripes = cover((.5*wave(36*s.y) + .1)*.06, s.px)*s.stripes*kind(0, 3, 4)
+    relief = (.1 - .5*s.x*s.x + 0*t, unit((.8*s.x, .3 - .6*(s.y - .8), .8 + 0*t)))
     inside = cover(body, s.px)
-    s.paint(mix(s.cloth, s.cloth_trim, stripes[:, None]) * light, inside, 18, relief)
-    hem = cover((hole - .02).abs() - .016, s.px) * kind(0, 1, 4) + cover((s.y - .755 - .3 * s.x * s.x).abs() - .010, s.px) * kind(3) * cover(roll, s.px)
-    s.paint(s.cloth * .60, inside * hem * .6)
-    collar = torch.maximum(torch.maximum((hole - .055).abs() - .055, d - .06), s.y + .6 * s.x.abs() - 1.10)
-    c = cover(collar, s.px) * kind(2)
-    s.paint(s.cloth_trim * (.72 + .28 * t)[:, None], c, 18, relief)
-    s.paint(s.cloth * .55, c * cover((collar + .006).abs() - .005, s.px) * .5)
+    s.paint(mix(s.cloth, s.cloth_trim, stripes[:, None])*light, inside, 18, relief)
+    hem = (cover((hole - .02).abs() - .016, s.px)*kind(0, 1, 4)
+           + cover((s.y - .755 - .3*s.x*s.x).abs() - .010, s.px)*kind(3)*cover(roll, s.px))
+    s.paint(s.cloth*.60, inside*hem*.6)
+    collar = torch.maximum(torch.maximum((hole - .055).abs() - .055, d - .06), s.y + .6*s.x.abs() - 1.10)
+    c = cover(collar, s.px)*kind(2)
+    s.paint(s.cloth_trim*(.72 + .28*t)[:, None], c, 18, relief)
+    s.paint(s.cloth*.55, c*cover((collar + .006).abs() - .005, s.px)*.5)
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #6c5c1085
 def paint_skin(f:Sheet):
     "The bare head."
-    t = .50 + .42 * lambert(f, f.n) - .22 * (1 - f.n[2]).clamp_(0, 1) ** 2
-    t = t - .10 * spot(((f.au - .16) / .10) ** 2 + ((f.v + .035) / .06) ** 2) - .10 * spot((f.u / .10) ** 2 + ((f.v - .445) / .035) ** 2)
-    t = t + .06 * spot(((f.au - .24) / .10) ** 2 + ((f.v - .13) / .08) ** 2)
+    t = .50 + .42*lambert(f, f.n) - .22*(1 - f.n[2]).clamp_(0, 1)**2
+    t = t - .10*spot(((f.au - .16)/.10)**2 + ((f.v + .035)/.06)**2) - .10*spot((f.u/.10)**2 + ((f.v - .445)/.035)**2)
+    t = t + .06*spot(((f.au - .24)/.10)**2 + ((f.v - .13)/.08)**2)
     colour = shade(f.skin_dark, f.skin, f.skin_lit, t.clamp_(0, 1))
-    blush = spot(((f.au - .25) / .10) ** 2 + ((f.v - .20) / .075) ** 2) * (.38 + .25 * (1 - f.male)) * (1 - .3 * f.old)
+    blush = spot(((f.au - .25)/.10)**2 + ((f.v - .20)/.075)**2)*(.38 + .25*(1 - f.male))*(1 - .3*f.old)
     f.paint(lay(colour, f.blush, blush[:, None]), f.head, 1, (f.z, f.n))
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #186757d6
 def paint_ears(s:Sheet):
     "Both ears: the far one goes behind the head because its depth says so. Labels name the person's own side."
     for e, label in zip(s.ears, (9, 8)):
-        q = s.window([e['c']], .16)
+        q = s.window([e["c"]], .16)
         rays = seen(q.ears[9 - label], q.x, q.y)
         d, z, n = outline(rays), depth(q.ears[9 - label], rays), normal(q.ears[9 - label], rays)
         dx, dy = rays[:2]
-        t = .60 + .35 * (6 * dx * q.lamp[0] - 2 * dy) - .40 * spot((dx / .030) ** 2 + ((dy + .01) / .07) ** 2)
-        shown = cover(d, q.px) * (1 - cover(q.d, q.px) * (1 - ((z - q.z) * 30 + .5).clamp_(0, 1)))
-        q.paint(shade(q.skin_dark, .5 * (q.blush + q.skin), q.skin_lit, t.clamp_(0, .85)), shown, label, (z, n))
+        t = .60 + .35*(6*dx*q.lamp[0] - 2*dy) - .40*spot((dx/.030)**2 + ((dy + .01)/.07)**2)
+        shown = cover(d, q.px)*(1 - cover(q.d, q.px)*(1 - ((z - q.z)*30 + .5).clamp_(0, 1)))
+        q.paint(shade(q.skin_dark, .5*(q.blush + q.skin), q.skin_lit, t.clamp_(0, .85)), shown, label, (z, n))
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #0fb378c3
 def paint_age(f:Sheet):
     "Folds beside the mouth, lines on the forehead and at the eyes, bags under them."
     au, v = f.au, f.v
-    line = lambda d, width: spot((d / width) ** 2)
-    fold = line(au - .075 - .30 * (v - .2) - .05, .016) * step(.17, .22, v) * step(.40, .32, v)
-    brow = (line(v + .255 + .10 * au * au, .011) + line(v + .315 + .10 * au * au, .011)) * step(.26, .16, au)
-    bag = line(v - .090 + 2.2 * (au - .185) ** 2, .013) * step(.12, .07, (au - .185).abs())
-    crow = (line(v + .01 - .5 * (au - .29), .009) + line(v - .03 + .3 * (au - .29), .009)) * step(.28, .30, au) * step(.38, .35, au)
-    f.paint(f.skin_dark * .92, (f.front * f.old * (.85 * fold + .75 * brow + .75 * bag + .7 * crow)).clamp_(0, 1))
+    line = lambda d, width: spot((d/width)**2)
+    fold = line(au - .075 - .30*(v - .2) - .05, .016)*step(.17, .22, v)*step(.40, .32, v)
+    brow = (line(v + .255 + .10*au*au, .011) + line(v + .315 + .10*au*au, .011))*step(.26, .16, au)
+    bag = line(v - .090 + 2.2*(au - .185)**2, .013)*step(.12, .07, (au - .185).abs())
+    crow = ((line(v + .01 - .5*(au - .29), .009) + line(v - .03 + .3*(au - .29), .009))*step(.28, .30, au)*step(.38,
+            .35, au))
+    f.paint(f.skin_dark*.92, (f.front*f.old*(.85*fold + .75*brow + .75*bag + .7*crow)).clamp_(0, 1))
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #17bf8160
 def eye_shape(s:Sheet):
     "Distance of the eye's middle from the axis of the face, half width, height of the upper lid."
-    half = .104 * (1 + .05 * s.eye_size) * (1.06 - .10 * s.male)
-    tall = .060 * (1 + .08 * s.eye_size) * (1.06 - .14 * s.male) * (1 - .18 * (s.smile > .5) - .12 * s.old)
-    return .182 + .008 * s.eye_gap, half, tall
+    half = .104*(1 + .05*s.eye_size)*(1.06 - .10*s.male)
+    tall = .060*(1 + .08*s.eye_size)*(1.06 - .14*s.male)*(1 - .18*(s.smile > .5) - .12*s.old)
+    return .182 + .008*s.eye_gap, half, tall
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #cf1a3ec6
 def eye_lids(s:Sheet, e, tall):
     "Upper and lower lid at the position e along the eye."
-    b, tilt = 1 - e * e, (.016 + .012 * s.slant) * e
-    return -tilt - tall * b * (1 - .18 * e), .62 * tall * b * (1 + .15 * e) - tilt
+    b, tilt = 1 - e*e, (.016 + .012*s.slant)*e
+    return -tilt - tall*b*(1 - .18*e), .62*tall*b*(1 + .15*e) - tilt
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #16dc2252
 def paint_eyes(f:Sheet):
     "Eyes with lids and lashes; label 5 on the left of the page (the person's right), 4 on the right."
-    f = f.window([place(f.R, k * .19, v, .33) for k in (-1, 1) for v in (-.12, .10)], .16)
+    f = f.window([place(f.R, k*.19, v, .33) for k in (-1, 1) for v in (-.12, .10)], .16)
     middle, half, tall = eye_shape(f)
-    e = (f.au - middle) / half
+    e = (f.au - middle)/half
     up, lo = eye_lids(f, e, tall)
-    side, v, px = (f.u * 1e4).clamp(-1, 1), f.v, f.px
+    side, v, px = (f.u*1e4).clamp(-1, 1), f.v, f.px
     above, ends = (v - up), step(1.15, .75, e.abs())
-    f.paint(f.skin_dark, spot((above / .045) ** 2) * (above < 0) * ends * f.front * .35)
-    f.paint(f.crease, cover((above + .024).abs() - .006, px) * ends * f.front * .45)
-    f.opening = cover(torch.maximum(up - v, v - lo), px) * f.front
-    lid = spot((above / .028) ** 2)
-    colour = mix(ink('f9f5f1', v), ink('b0aab4', v), (.8 * lid + .25 * e * e).clamp_(0, 1)[:, None])
-    x, y = e * half * side - .055 * f.gaze_x, v + .010 - .03 * f.gaze_y
-    paint_iris(f, colour, x, y, .052 * (1 + .03 * f.eye_size))
-    colour = colour * (1 - .35 * spot((above / .018) ** 2))[:, None]
-    f.paint(colour, f.opening * (f.u > 0), 4); f.paint(colour, f.opening * (f.u <= 0), 5)
+    f.paint(f.skin_dark, spot((above/.045)**2)*(above < 0)*ends*f.front*.35)
+    f.paint(f.crease, cover((above + .024).abs() - .006, px)*ends*f.front*.45)
+    f.opening = cover(torch.maximum(up - v, v - lo), px)*f.front
+    lid = spot((above/.028)**2)
+    colour = mix(ink("f9f5f1", v), ink("b0aab4", v), (.8*lid + .25*e*e).clamp_(0, 1)[:, None])
+    x, y = e*half*side - .055*f.gaze_x, v + .010 - .03*f.gaze_y
+    paint_iris(f, colour, x, y, .052*(1 + .03*f.eye_size))
+    colour = colour*(1 - .35*spot((above/.018)**2))[:, None]
+    f.paint(colour, f.opening*(f.u > 0), 4); f.paint(colour, f.opening*(f.u <= 0), 5)
     paint_lashes(f, e, above, v - lo)
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #4f04c445
 def paint_iris(f:Sheet, colour, x, y, r):
     "Iris, pupil and catch light, painted into the colour of the eye."
     d = disc(x, y, 0)
-    glow = (.45 + 9 * y - 3 * (d / r - .6).clamp(min=0)).clamp_(0, 1)
-    lay(colour, mix(f.iris_ink * .45, (f.iris_ink * 1.25 + .05).clamp(max=1), glow[:, None]), cover(d - r, f.px)[:, None])
-    lay(colour, ink('0d0b0d', x), cover(d - .48 * r, f.px)[:, None])
-    lay(colour, ink('ffffff', x), .95 * cover(disc(x - .022 * f.lamp[0], y + .020, .0135), f.px)[:, None])
+    glow = (.45 + 9*y - 3*(d/r - .6).clamp(min=0)).clamp_(0, 1)
+    lay(colour, mix(f.iris_ink*.45, (f.iris_ink*1.25 + .05).clamp(max=1), glow[:, None]), cover(d - r, f.px)[:, None])
+    lay(colour, ink("0d0b0d", x), cover(d - .48*r, f.px)[:, None])
+    lay(colour, ink("ffffff", x), .95*cover(disc(x - .022*f.lamp[0], y + .020, .0135), f.px)[:, None])
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #3e368f79
 def paint_lashes(f:Sheet, e, above, below):
     "The dark line of the upper lid, longer on women, and a thin one below."
-    upper = cover(above.abs() - (.009 + (.006 - .004 * f.male) * (1 + e)), f.px) * step(1.12, 1.02, e.abs())
+    upper = cover(above.abs() - (.009 + (.006 - .004*f.male)*(1 + e)), f.px)*step(1.12, 1.02, e.abs())
 
     wing = stroke(f.au, f.v, (.286, -.018), (.318, -.052), .008, .002)[0]
-    upper = torch.maximum(upper, cover(wing, f.px) * (1 - f.male))
-    f.paint(.3 * ink('121010', e) + .2 * f.crease, f.front * upper * (.95 - .25 * f.male))
-    f.paint(f.crease * .7, f.front * cover(below.abs() - .003, f.px) * step(1., .8, e.abs()) * .5)
+    upper = torch.maximum(upper, cover(wing, f.px)*(1 - f.male))
+    f.paint(.3*ink("121010", e) + .2*f.crease, f.front*upper*(.95 - .25*f.male))
+    f.paint(f.crease*.7, f.front*cover(below.abs() - .003, f.px)*step(1., .8, e.abs())*.5)
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #6bae5a83
 def brow_line(s:Sheet, b):
     "Height of a brow at the position b in [-1, 1], inner to outer."
-    return -.155 - .012 * s.lift - .006 * s.arch + .018 * s.male - b * (.004 * s.arch - .006) + .028 * b * b * (1 + .2 * s.arch)
+    return -.155 - .012*s.lift - .006*s.arch + .018*s.male - b*(.004*s.arch - .006) + .028*b*b*(1 + .2*s.arch)
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #8e94223c
 def paint_brows(f:Sheet):
     "Eyebrows: strokes that taper outwards; thick and low on men. Label 7 on the left of the page, 6 on the right."
-    f = f.window([place(f.R, k * .2, v, .35) for k in (-1, 1) for v in (-.22, -.08)], .16)
-    b = (f.au - .175) / .13
+    f = f.window([place(f.R, k*.2, v, .35) for k in (-1, 1) for v in (-.22, -.08)], .16)
+    b = (f.au - .175)/.13
     mid = brow_line(f, b)
-    thick = (.017 + .011 * f.male + .003 * f.brow) * (1.1 - .35 * b) * (1 - b * b * b * b).clamp_(min=0).sqrt()
-    c = .95 * cover((f.v - mid).abs() - thick, f.px) * f.front * (b.abs() < 1)
-    f.paint(f.brow_ink, c * (f.u > 0), 6); f.paint(f.brow_ink, c * (f.u <= 0), 7)
+    thick = (.017 + .011*f.male + .003*f.brow)*(1.1 - .35*b)*(1 - b*b*b*b).clamp_(min=0).sqrt()
+    c = .95*cover((f.v - mid).abs() - thick, f.px)*f.front*(b.abs() < 1)
+    f.paint(f.brow_ink, c*(f.u > 0), 6); f.paint(f.brow_ink, c*(f.u <= 0), 7)
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #0b3c27ad
 def nose_points(s:Sheet):
     "Bridge, tip and both wings of the nose on the page, and its width."
-    size, wide = 1 + .07 * s.nose + .06 * s.male, 1 + .12 * s.nose_w + .10 * s.male
-    wings = [place(s.R, k * .052 * wide, .10 + .105 * size, .385) for k in (-1, 1)]
-    return place(s.R, 0, -.04, .375), place(s.R, 0, .10 + .085 * size, .405 + .085 * size), wings, wide
+    size, wide = 1 + .07*s.nose + .06*s.male, 1 + .12*s.nose_w + .10*s.male
+    wings = [place(s.R, k*.052*wide, .10 + .105*size, .385) for k in (-1, 1)]
+    return place(s.R, 0, -.04, .375), place(s.R, 0, .10 + .085*size, .405 + .085*size), wings, wide
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #9c17f176
 def paint_nose(f:Sheet):
     "Nose, label 2."
     a, b, wings, wide = nose_points(f)
     f = f.window([place(f.R, 0, -.12, .4), place(f.R, 0, .25, .5), *wings], .14)
-    d, t = stroke(f.x, f.y, a, b, .024 * wide, .050 * wide)
-    for q in wings: d = smin(d, disc(f.x - q[0], f.y - q[1], .036 * wide), .035)
+    d, t = stroke(f.x, f.y, a, b, .024*wide, .050*wide)
+    for q in wings: d = smin(d, disc(f.x - q[0], f.y - q[1], .036*wide), .035)
     dx, dy = b[0] - a[0], b[1] - a[1]
-    side = (((f.x - a[0]) * dy - (f.y - a[1]) * dx) / ((dx * dx + dy * dy).sqrt() * (.055 + .03 * t))).clamp_(-1.5, 1.5)
+    side = (((f.x - a[0])*dy - (f.y - a[1])*dx)/((dx*dx + dy*dy).sqrt()*(.055 + .03*t))).clamp_(-1.5, 1.5)
     x, y, lx = f.x - b[0], f.y - b[1], f.lamp[0]
-    body = (.5 - d / .03).clamp_(0, 1) * step(0, .45, t)
-    flank = (-1.4 * side * lx).clamp_(0, 1) * .55 * body
-    root = .28 * step(.55, .1, t) * (spot(((side.abs() - .85) / .5) ** 2)) * (1 - .7 * (side * lx * 2).clamp(-1, 1))
-    cast = .45 * spot(((x + .06 * lx) / .075) ** 2 + ((y - .075) / .032) ** 2) * (1 - body)
-    f.paint(f.skin_dark, f.front * (flank + cast + root * step(.06, .02, d)).clamp_(0, 1))
-    f.paint(f.skin_dark * .92, f.front * .75 * spot((x / .065) ** 2 + ((y - .052) / .022) ** 2))
-    ridge = spot(((side - .35 * lx) / .35) ** 2) * step(.1, .4, t) * step(1., .7, t)
-    f.paint(f.skin_lit, f.front * (.6 * spot(((x - .02 * lx) / .022) ** 2 + ((y + .012) / .022) ** 2) + .25 * ridge).clamp_(0, 1))
-    for q, k in zip(wings, (-1, 1)): paint_nostril(f, f.x - q[0], f.y - q[1], k, .036 * wide)
-    lay(f.ids, 2, ((cover(d, f.px) * f.front - .5) * 1e7).clamp_(0, 1))
+    body = (.5 - d/.03).clamp_(0, 1)*step(0, .45, t)
+    flank = (-1.4*side*lx).clamp_(0, 1)*.55*body
+    root = .28*step(.55, .1, t)*(spot(((side.abs() - .85)/.5)**2))*(1 - .7*(side*lx*2).clamp(-1, 1))
+    cast = .45*spot(((x + .06*lx)/.075)**2 + ((y - .075)/.032)**2)*(1 - body)
+    f.paint(f.skin_dark, f.front*(flank + cast + root*step(.06, .02, d)).clamp_(0, 1))
+    f.paint(f.skin_dark*.92, f.front*.75*spot((x/.065)**2 + ((y - .052)/.022)**2))
+    ridge = spot(((side - .35*lx)/.35)**2)*step(.1, .4, t)*step(1., .7, t)
+    f.paint(f.skin_lit, f.front*(.6*spot(((x - .02*lx)/.022)**2 + ((y + .012)/.022)**2) + .25*ridge).clamp_(0, 1))
+    for q, k in zip(wings, (-1, 1)): paint_nostril(f, f.x - q[0], f.y - q[1], k, .036*wide)
+    lay(f.ids, 2, ((cover(d, f.px)*f.front - .5)*1e7).clamp_(0, 1))
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #17ce23c5
 def paint_nostril(f:Sheet, x, y, k, r):
     "The curve of a wing of the nose and the hole below it."
-    curve = spot((disc(x, y, r) / .011) ** 2) * step(.2, .9, k * x / r) * step(-.8, .2, y / r)
-    f.paint(f.crease, f.front * .5 * curve)
-    f.paint(f.crease * .75, f.front * .8 * spot(((x + .018 * k) / .018) ** 2 + ((y - .022) / .010) ** 2))
+    curve = spot((disc(x, y, r)/.011)**2)*step(.2, .9, k*x/r)*step(-.8, .2, y/r)
+    f.paint(f.crease, f.front*.5*curve)
+    f.paint(f.crease*.75, f.front*.8*spot(((x + .018*k)/.018)**2 + ((y - .022)/.010)**2))
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #186045e5
 def mouth_width(s:Sheet):
     "Half the width of the mouth; a smile widens it."
-    return .125 * (1 + .07 * s.mouth) * (1 + .22 * s.smile.clamp(min=0))
+    return .125*(1 + .07*s.mouth)*(1 + .22*s.smile.clamp(min=0))
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #31e8c1bf
 def lip_curves(s:Sheet, t):
     "At the position t along the mouth: upper lip's outer and inner edge, lower lip's inner and outer edge, and the gap."
-    joy, b = s.smile.clamp(min=0), 1 - t * t
-    gap = s.open * (.045 + .03 * joy) * b.clamp(min=0)
-    full = (1 + .16 * s.lips) * (1.08 - .28 * s.male - .15 * s.old)
-    mid = .345 + .012 * joy - .055 * s.smile * (t * t).clamp(max=1.2)
-    upper, lower = mid - .35 * gap, mid + .65 * gap
-    bow = 1 + .35 * spot(((t.abs() - .22) / .2) ** 2) - .12 * spot((t / .12) ** 2)
-    return upper - .034 * full * b * bow, upper, lower, lower + .048 * full * b * (1 + .15 * b.clamp(min=0)), gap
+    joy, b = s.smile.clamp(min=0), 1 - t*t
+    gap = s.open*(.045 + .03*joy)*b.clamp(min=0)
+    full = (1 + .16*s.lips)*(1.08 - .28*s.male - .15*s.old)
+    mid = .345 + .012*joy - .055*s.smile*(t*t).clamp(max=1.2)
+    upper, lower = mid - .35*gap, mid + .65*gap
+    bow = 1 + .35*spot(((t.abs() - .22)/.2)**2) - .12*spot((t/.12)**2)
+    return upper - .034*full*b*bow, upper, lower, lower + .048*full*b*(1 + .15*b.clamp(min=0)), gap
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #f3f35edf
 def paint_mouth(f:Sheet):
     "Mouth (10), upper lip (11), lower lip (12)."
-    f = f.window([place(f.R, k * .15, v, w) for k in (-1, 1) for v, w in ((.26, .4), (.48, .3))], .10)
-    t = f.u / mouth_width(f)
+    f = f.window([place(f.R, k*.15, v, w) for k in (-1, 1) for v, w in ((.26, .4), (.48, .3))], .10)
+    t = f.u/mouth_width(f)
     ou, iu, il, ol, gap = lip_curves(f, t)
-    v, px, within = f.v, f.px, (t.abs() < 1) * f.front
-    between = lambda top, bottom: cover(torch.maximum(top - v, v - bottom), px) * within
-    f.paint(f.skin_dark, within * spot(((v - ol - .012) / .012) ** 2) * (1 - t * t).clamp(0, 1) * .45)
-    gloss = spot((t / .5) ** 2 + ((v - .5 * (il + ol)) / .014) ** 2)
-    f.paint(mix(f.lip, mix(f.lip, ink('ffffff', v), .28), (.75 * gloss)[:, None]), between(il, ol), 12)
-    f.paint(f.lip * .84, between(ou, iu), 11)
+    v, px, within = f.v, f.px, (t.abs() < 1)*f.front
+    between = lambda top, bottom: cover(torch.maximum(top - v, v - bottom), px)*within
+    f.paint(f.skin_dark, within*spot(((v - ol - .012)/.012)**2)*(1 - t*t).clamp(0, 1)*.45)
+    gloss = spot((t/.5)**2 + ((v - .5*(il + ol))/.014)**2)
+    f.paint(mix(f.lip, mix(f.lip, ink("ffffff", v), .28), (.75*gloss)[:, None]), between(il, ol), 12)
+    f.paint(f.lip*.84, between(ou, iu), 11)
     f.where(f.open > 0, paint_teeth)
-    closed = 1 - .6 * (f.open > 0)
-    f.paint(f.crease * .55, cover((v - iu).abs() - .0045, px) * within * .85 * closed)
-    corner = spot(((t.abs() - 1.04) / .09) ** 2 + ((v - .345 + .055 * f.smile) / .018) ** 2)
-    f.paint(f.crease, corner * f.front * .4)
+    closed = 1 - .6*(f.open > 0)
+    f.paint(f.crease*.55, cover((v - iu).abs() - .0045, px)*within*.85*closed)
+    corner = spot(((t.abs() - 1.04)/.09)**2 + ((v - .345 + .055*f.smile)/.018)**2)
+    f.paint(f.crease, corner*f.front*.4)
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #b4828020
 def paint_teeth(f:Sheet):
     "What an open mouth shows: teeth above, tongue below, dark between."
-    t = f.u / mouth_width(f)
+    t = f.u/mouth_width(f)
     ou, iu, il, ol, gap = lip_curves(f, t)
-    teeth = cover(f.v - iu - (.62 * gap).clamp(max=.034), f.px) * (t.abs() < .86)
-    colour = mix(ink('52171a', t), ink('f7f2ea', t) * (1 - .25 * t * t).clamp(0, 1)[:, None], teeth[:, None])
-    tongue = spot((t / .45) ** 2 + ((f.v - il) / .018) ** 2) * (1 - teeth)
-    lay(colour, ink('cc5c5c', t), .8 * tongue[:, None])
-    f.paint(colour, cover(torch.maximum(iu - f.v, f.v - il), f.px) * (t.abs() < 1) * f.front, 10)
+    teeth = cover(f.v - iu - (.62*gap).clamp(max=.034), f.px)*(t.abs() < .86)
+    colour = mix(ink("52171a", t), ink("f7f2ea", t)*(1 - .25*t*t).clamp(0, 1)[:, None], teeth[:, None])
+    tongue = spot((t/.45)**2 + ((f.v - il)/.018)**2)*(1 - teeth)
+    lay(colour, ink("cc5c5c", t), .8*tongue[:, None])
+    f.paint(colour, cover(torch.maximum(iu - f.v, f.v - il), f.px)*(t.abs() < 1)*f.front, 10)
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #85825f89
 def paint_beard(f:Sheet):
     "Mustache, goatee or full beard; hair on skin keeps the skin's label, as in CelebAMask-HQ."
-    f = f.window([place(f.R, k * .34, v, .15) for k in (-1, 1) for v in (.0, .62)], .12)
+    f = f.window([place(f.R, k*.34, v, .15) for k in (-1, 1) for v in (.0, .62)], .12)
     kind = lambda k: (f.beard == k).float()
     au, v = f.au, f.v
-    lip = torch.maximum(torch.maximum(.268 + .9 * au * au - v, v - .325 - .35 * au), au - .155)
-    full = .268 + .05 * step(.02, .12, au) - .95 * (au - .15).clamp(min=0) - v
-    goatee = torch.maximum(rounded(f.u, v - .44, .155, .19, .10), .268 + .9 * au * au - v)
-    d = kind(1) * lip + kind(2) * goatee + kind(3) * full
-    grain = .55 * wave(70 * f.u + 8 * wave(9 * v)) * wave(45 * v + 12 * f.u) * (1 - 30 * f.px).clamp(0, 1)
-    t = (.50 + .25 * grain - .6 * (v - .5) + .2 * lambert(f, f.n)).clamp_(0, 1)
-    f.paint(mix(f.hair_dark, f.hair, t[:, None]), .94 * (.5 - (d + .008 * grain) / .022).clamp_(0, 1) * f.front)
+    lip = torch.maximum(torch.maximum(.268 + .9*au*au - v, v - .325 - .35*au), au - .155)
+    full = .268 + .05*step(.02, .12, au) - .95*(au - .15).clamp(min=0) - v
+    goatee = torch.maximum(rounded(f.u, v - .44, .155, .19, .10), .268 + .9*au*au - v)
+    d = kind(1)*lip + kind(2)*goatee + kind(3)*full
+    grain = .55*wave(70*f.u + 8*wave(9*v))*wave(45*v + 12*f.u)*(1 - 30*f.px).clamp(0, 1)
+    t = (.50 + .25*grain - .6*(v - .5) + .2*lambert(f, f.n)).clamp_(0, 1)
+    f.paint(mix(f.hair_dark, f.hair, t[:, None]), .94*(.5 - (d + .008*grain)/.022).clamp_(0, 1)*f.front)
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #30a434f6
 def paint_mask(f:Sheet):
     "A face mask: cloth (18), since the label set has nothing closer."
     au, v = f.au, f.v
-    d = torch.maximum(torch.maximum(.155 + .35 * au * au - .06 * spot((f.u / .07) ** 2) - v, v - .56), au - .36 + .25 * (v - .35).clamp(min=0))
-    white = mix(ink('edf5fa', v), ink('9ecce6', v), (f.phase > .4).float()[:, None])
-    pleats = sum(spot(((v - a) / .011) ** 2) for a in (.27, .345, .42)) * step(.34, .28, au)
-    light = (.55 + .45 * (.62 + .4 * lambert(f, f.n)).clamp_(0, 1.1)) * (1 - .16 * pleats)
-    strap = cover((v - .19 + .55 * (au - .34)).abs() - .009, f.px) * step(.33, .36, au) * f.head
-    f.paint(white * .85, strap)
-    c = cover(d, f.px) * f.head
-    f.paint((white * light[:, None]).clamp_(0, 1), c, 18)
-    f.paint(white * .7, c * cover((d + .008).abs() - .005, f.px) * .5)
+    d = torch.maximum(torch.maximum(.155 + .35*au*au - .06*spot((f.u/.07)**2) - v, v - .56),
+                      au - .36 + .25*(v - .35).clamp(min=0))
+    white = mix(ink("edf5fa", v), ink("9ecce6", v), (f.phase > .4).float()[:, None])
+    pleats = sum(spot(((v - a)/.011)**2) for a in (.27, .345, .42))*step(.34, .28, au)
+    light = (.55 + .45*(.62 + .4*lambert(f, f.n)).clamp_(0, 1.1))*(1 - .16*pleats)
+    strap = cover((v - .19 + .55*(au - .34)).abs() - .009, f.px)*step(.33, .36, au)*f.head
+    f.paint(white*.85, strap)
+    c = cover(d, f.px)*f.head
+    f.paint((white*light[:, None]).clamp_(0, 1), c, 18)
+    f.paint(white*.7, c*cover((d + .008).abs() - .005, f.px)*.5)
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #4b9b4431
 def on_plane(
     s:Sheet, o, a, b, # origin and two directions on the page, from place
 ): # coordinates along a and b
     "Coordinates of each pixel on a plane of the turned head."
-    det = a[0] * b[1] - a[1] * b[0]
+    det = a[0]*b[1] - a[1]*b[0]
     det = torch.where(det.abs() < .12, torch.where(det < 0, -.12, .12), det)
     x, y = s.x - o[0], s.y - o[1]
-    return (x * b[1] - y * b[0]) / det, (a[0] * y - a[1] * x) / det, det
+    return (x*b[1] - y*b[0])/det, (a[0]*y - a[1]*x)/det, det
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #6131495f
 def paint_glasses(f:Sheet):
     "Glasses (3): frame, bridge, arms and lenses; eyes and brows behind a clear lens keep their labels."
-    f = f.window([place(f.R, k * .36, v, w) for k in (-1, 1) for v in (-.15, .17) for w in (.4, .1)], .06)
+    f = f.window([place(f.R, k*.36, v, w) for k in (-1, 1) for v in (-.15, .17) for w in (.4, .1)], .06)
     sun, square = (f.glasses > 2).float(), ((f.glasses == 2) | (f.glasses == 4)).float()
     u, v, _ = on_plane(f, place(f.R, 0, 0, .415), place(f.R, 1, 0, 0), place(f.R, 0, 1, 0))
-    x, y, big = u.abs() - .195, v - .012, 1 + .12 * sun
-    d = rounded(x, y, (.136 + .012 * square) * big, (.122 - .018 * square) * big, .115 - .055 * square)
-    bridge = torch.maximum((v + .015 - .6 * u * u).abs() - .011, u.abs() - .07)
-    frame = torch.minimum(d.abs() - (.012 + .004 * sun), bridge)
-    brown = (f.phase * 31 % 1 > .5).float()[:, None]
-    rim, lens = mix(ink('1a171f', u), ink('66381f', u), brown), cover(d, f.px)
-    glare = cover((.8 * x + .6 * y + .02).abs() - .022, f.px)
+    x, y, big = u.abs() - .195, v - .012, 1 + .12*sun
+    d = rounded(x, y, (.136 + .012*square)*big, (.122 - .018*square)*big, .115 - .055*square)
+    bridge = torch.maximum((v + .015 - .6*u*u).abs() - .011, u.abs() - .07)
+    frame = torch.minimum(d.abs() - (.012 + .004*sun), bridge)
+    brown = (f.phase*31 % 1 > .5).float()[:, None]
+    rim, lens = mix(ink("1a171f", u), ink("66381f", u), brown), cover(d, f.px)
+    glare = cover((.8*x + .6*y + .02).abs() - .022, f.px)
     paint_arms(f, rim)
-    f.paint(ink('f2f6fa', u), lens * (1 - sun) * (.08 + .20 * glare))
-    tint = mix(ink('12141c', u), ink('5c4038', u), ((v + .12) / .26).clamp(0, 1)[:, None])
-    f.paint((tint + .2 * glare[:, None]).clamp_(0, 1), lens * sun * .96)
+    f.paint(ink("f2f6fa", u), lens*(1 - sun)*(.08 + .20*glare))
+    tint = mix(ink("12141c", u), ink("5c4038", u), ((v + .12)/.26).clamp(0, 1)[:, None])
+    f.paint((tint + .2*glare[:, None]).clamp_(0, 1), lens*sun*.96)
     keep = ((f.ids > 3.5) & (f.ids < 7.5) & (sun < .5)).float()
-    lay(f.ids, 3, ((lens - .5) * 1e7).clamp_(0, 1) * (1 - keep))
+    lay(f.ids, 3, ((lens - .5)*1e7).clamp_(0, 1)*(1 - keep))
     f.paint(rim, cover(frame, f.px), 3)
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #6d331275
 def paint_arms(f:Sheet, rim):
     "The arms of the glasses, on the sides that we see."
     for k in (-1, 1):
-        arm = stroke(f.x, f.y, place(f.R, k * .335, -.01, .37), place(f.R, k * .44, -.02, -.02), .012, .010)[0]
-        f.paint(rim, cover(arm, f.px) * f.head * (f.yaw * k < .12), 3)
+        arm = stroke(f.x, f.y, place(f.R, k*.335, -.01, .37), place(f.R, k*.44, -.02, -.02), .012, .010)[0]
+        f.paint(rim, cover(arm, f.px)*f.head*(f.yaw*k < .12), 3)
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #5b4d246e
-def add_hair(s:Sheet) -> Sheet:
+def add_hair(s:Sheet)->Sheet:
     "Outline, depth, normal and colour of the hair."
-    spread, (cx, cy, _) = .48 + s.cap + 2 * s.curl, s.cap_solid['c']
-    low = s.low_solid['c']
-    h = s.window([(cx + k * spread, cy + j * (spread + s.top)) for k in (-1, 1) for j in (-1, 1)] +
-                 [(low[0] + k * (s.low_w + 2 * s.curl), low[1] + j * s.low_h) for k in (-1, 1) for j in (-1, 1)], .06)
+    spread, (cx, cy, _) = .48 + s.cap + 2*s.curl, s.cap_solid["c"]
+    low = s.low_solid["c"]
+    h = s.window([(cx + k*spread, cy + j*(spread + s.top)) for k in (-1, 1) for j in (-1, 1)] +
+                 [(low[0] + k*(s.low_w + 2*s.curl), low[1] + j*s.low_h) for k in (-1, 1) for j in (-1, 1)], .06)
     rays = seen(s.cap_solid, h.x, h.y)
     h.cap_d = d = outline(rays)
     z = depth(s.cap_solid, rays)
@@ -464,29 +474,31 @@ def add_hair(s:Sheet) -> Sheet:
         rays = seen(e, h.x, h.y)
         low_d = outline(rays)
         d, z = smin(d, low_d, k), smax(z, depth(e, rays), .3)
-    angle = turn(h.x, h.y + .15) * s.freq + 6.28 * s.phase
-    h.curls = s.curl * (wave(angle) + .6 * wave(1.618 * angle + 6.28 * s.phase))
+    angle = turn(h.x, h.y + .15)*s.freq + 6.28*s.phase
+    h.curls = s.curl*(wave(angle) + .6*wave(1.618*angle + 6.28*s.phase))
     h.low_d, h.hair_d, h.hair_z = low_d - h.curls, d - h.curls, z
     h.n = normal(s.mop, seen(s.mop, h.x, h.y))
     h.u, h.v, h.w = unplace(s.R, h.x, h.y, z)
     return h
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #61a6bfe8
-def hair_colour(h:Sheet) -> Tensor: # (B,3,H,W)
+def hair_colour(h:Sheet)->Tensor: # (B,3,H,W)
     "Strands in three frequencies (each fades before it gets finer than a pixel), light and the ring of light."
-    meridian = (1 - (h.v.clamp(max=0) / .72) ** 2).clamp_(min=.05).sqrt()
-    q = (h.u - .06 * h.part) / meridian + 1.2 * h.curl * wave(14 * h.v + 6.28 * h.phase)
-    fade = lambda k: (1 - (k * h.px / 3) ** 2).clamp(min=0)
-    h.strands = fade(23) * wave(23 * q + 6.28 * h.phase) + .8 * fade(41) * wave(41 * q + 19 * h.phase) + .6 * fade(79) * wave(79 * q + 5 * h.v)
-    ring = spot(((h.v + .40 - .25 * q * q) / .10) ** 2) * (.55 + .25 * h.strands) * step(0, .3, h.n[2]) + spot(((h.v - .45) / .14) ** 2) * (.12 + .08 * h.strands)
+    meridian = (1 - (h.v.clamp(max=0)/.72)**2).clamp_(min=.05).sqrt()
+    q = (h.u - .06*h.part)/meridian + 1.2*h.curl*wave(14*h.v + 6.28*h.phase)
+    fade = lambda k: (1 - (k*h.px/3)**2).clamp(min=0)
+    h.strands = (fade(23)*wave(23*q + 6.28*h.phase) + .8*fade(41)*wave(41*q + 19*h.phase)
+                 + .6*fade(79)*wave(79*q + 5*h.v))
+    ring = (spot(((h.v + .40 - .25*q*q)/.10)**2)*(.55 + .25*h.strands)*step(0, .3, h.n[2])
+            + spot(((h.v - .45)/.14)**2)*(.12 + .08*h.strands))
     h.light = lambert(h, h.n)
-    return shade(h.hair_dark, h.hair, h.hair_lit, (.34 + .30 * h.light + .10 * h.strands + .34 * ring).clamp_(0, 1))
+    return shade(h.hair_dark, h.hair, h.hair_lit, (.34 + .30*h.light + .10*h.strands + .34*ring).clamp_(0, 1))
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #05e983fe
 def paint_hair_behind(h:Sheet):
     "The hair behind neck and ears."
-    colour = mix(h.hair_dark, h.hair, (.30 + .12 * h.strands + .22 * h.light).clamp(0, 1)[:, None])
-    h.paint(colour, cover(smin(h.low_d, h.cap_d, .1), h.px) * (h.style > 0), 13, (h.hair_z - .3, h.n))
+    colour = mix(h.hair_dark, h.hair, (.30 + .12*h.strands + .22*h.light).clamp(0, 1)[:, None])
+    h.paint(colour, cover(smin(h.low_d, h.cap_d, .1), h.px)*(h.style > 0), 13, (h.hair_z - .3, h.n))
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #d0fed9a1
 def paint_buns(s:Sheet):
@@ -494,8 +506,8 @@ def paint_buns(s:Sheet):
     for e in s.buns:
         rays = seen(e, s.x, s.y)
         d, z, n = outline(rays), depth(e, rays), normal(e, rays)
-        swirl = wave(60 * disc(rays[0] * .8, rays[1] + .03, 0) + 3 * rays[0]) * (1 - (20 * s.px) ** 2).clamp(min=0)
-        t = .42 + .36 * lambert(s, n) + .12 * swirl - .25 * (1 - n[2]).clamp(0, 1)
+        swirl = wave(60*disc(rays[0]*.8, rays[1] + .03, 0) + 3*rays[0])*(1 - (20*s.px)**2).clamp(min=0)
+        t = .42 + .36*lambert(s, n) + .12*swirl - .25*(1 - n[2]).clamp(0, 1)
         s.paint(shade(s.hair_dark, s.hair, s.hair_lit, t.clamp_(0, 1)), cover(d, s.px), 13, (z, n))
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #0e5f5ac3
@@ -503,60 +515,63 @@ def paint_tail(s:Sheet):
     "A ponytail over one shoulder."
     rays = seen(s.tail_solid, s.x, s.y)
     d, z, n = outline(rays), depth(s.tail_solid, rays), normal(s.tail_solid, rays)
-    x = rays[0] + .02 * wave(9 * s.y)
-    t = .40 + .34 * lambert(s, n) + .14 * wave(75 * x / (1 - (rays[1] / .6) ** 2).clamp(min=.2).sqrt()) * (1 - (25 * s.px) ** 2).clamp(min=0)
-    s.paint(shade(s.hair_dark, s.hair, s.hair_lit, t.clamp_(0, 1)), cover(d + .012 * wave(14 * s.y + 6.28 * s.phase), s.px), 13, (z, n))
+    x = rays[0] + .02*wave(9*s.y)
+    t = (.40 + .34*lambert(s, n) + .14*wave(75*x/(1 - (rays[1]/.6)**2).clamp(min=.2).sqrt())*(1
+            - (25*s.px)**2).clamp(min=0))
+    s.paint(shade(s.hair_dark, s.hair, s.hair_lit, t.clamp_(0, 1)), cover(d + .012*wave(14*s.y + 6.28*s.phase), s.px),
+            13, (z, n))
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #2e75eb95
 def paint_hair(h:Sheet):
     "The hair in front: outside of the opening for the face, nearer than the skin, and cut where the style says."
-    off = h.u - .12 * (2 * (h.part > 0).float() - 1) * (h.sweep > 0)
-    jags = h.jag * (wave(34 * h.u + 6 * h.phase) + .6 * wave(61 * h.u))
-    edge = h.line + h.arc * off * off + h.sweep * (2 * (h.part > 0).float() - 1) * -off + jags
-    hole = -smin(h.v - edge, h.side + h.taper * h.v - h.u.abs(), .07)
-    hole = torch.maximum(hole, -h.w - (h.v - .35).clamp(min=0) * 9)
-    cut = mix(torch.full_like(h.w, .30), h.cut.expand_as(h.w), step(-.22, -.04, h.w)) + 9 * (h.cut > 1)
+    off = h.u - .12*(2*(h.part > 0).float() - 1)*(h.sweep > 0)
+    jags = h.jag*(wave(34*h.u + 6*h.phase) + .6*wave(61*h.u))
+    edge = h.line + h.arc*off*off + h.sweep*(2*(h.part > 0).float() - 1)*-off + jags
+    hole = -smin(h.v - edge, h.side + h.taper*h.v - h.u.abs(), .07)
+    hole = torch.maximum(hole, -h.w - (h.v - .35).clamp(min=0)*9)
+    cut = mix(torch.full_like(h.w, .30), h.cut.expand_as(h.w), step(-.22, -.04, h.w)) + 9*(h.cut > 1)
     rim = -smin(hole, cut - h.v, .09)
     d = torch.maximum(h.hair_d, rim)
-    nearer = torch.maximum(((h.hair_z - h.z) * 40 + .8).clamp_(0, 1), 1 - cover(h.d, h.px))
-    close = step(-.16, -.04, h.hair_z - h.z) * cover(h.d, h.px)
-    h.paint(h.skin_dark, .40 * step(.05, -.01, rim) * close * (h.ids == 1) * (h.style > 0))
-    h.paint(mix(h.hair_dark, h.colour, (.55 + .45 * step(0, -.07, d))[:, None]), cover(d, h.px) * nearer * (h.style > 0), 13, (h.hair_z, h.n))
+    nearer = torch.maximum(((h.hair_z - h.z)*40 + .8).clamp_(0, 1), 1 - cover(h.d, h.px))
+    close = step(-.16, -.04, h.hair_z - h.z)*cover(h.d, h.px)
+    h.paint(h.skin_dark, .40*step(.05, -.01, rim)*close*(h.ids == 1)*(h.style > 0))
+    h.paint(mix(h.hair_dark, h.colour, (.55 + .45*step(0, -.07, d))[:, None]), cover(d, h.px)*nearer*(h.style > 0), 13,
+            (h.hair_z, h.n))
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #0685b65e
-def hat_maps(s:Sheet) -> Sheet:
+def hat_maps(s:Sheet)->Sheet:
     "The dome that all hats share, down to the line where they end."
     q = Sheet(s)
     rays = seen(s.hat_solid, s.x, s.y)
     q.hat_d, q.hat_z, q.n = outline(rays), depth(s.hat_solid, rays), normal(s.hat_solid, rays)
     q.u, q.v, q.w = unplace(s.R, s.x, s.y, q.hat_z)
     beanie, cap, brim = [(s.hat == k).float() for k in (1, 2, 3)]
-    q.line = beanie * (.25 * q.u * q.u - .24) + cap * (.45 * q.u * q.u - .28) + brim * (.2 * q.u * q.u - .30)
+    q.line = beanie*(.25*q.u*q.u - .24) + cap*(.45*q.u*q.u - .28) + brim*(.2*q.u*q.u - .30)
     q.dome = torch.maximum(q.hat_d, q.v - q.line)
-    q.t = (.48 + .45 * lambert(s, q.n)).clamp_(0, 1)
+    q.t = (.48 + .45*lambert(s, q.n)).clamp_(0, 1)
     return q
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #cb2af665
 def paint_hat(s:Sheet):
     "Hat (14): its shade on the forehead first."
     q = hat_maps(s)
-    under = spot(((q.v - q.line) / .08) ** 2) * (q.v > q.line)
-    q.paint(q.skin_dark * .9, .5 * under * cover(q.d, q.px) * (q.ids < 13))
+    under = spot(((q.v - q.line)/.08)**2)*(q.v > q.line)
+    q.paint(q.skin_dark*.9, .5*under*cover(q.d, q.px)*(q.ids < 13))
     for k, painter in ((1, paint_beanie), (2, paint_cap), (3, paint_brim)): q.where(q.hat == k, painter)
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #9eef16d9
 def paint_beanie(q:Sheet):
     "A knitted hat with ribs, a cuff and a pompom."
-    ribs = wave(55 * q.u / (1 - (q.v / .75) ** 2).clamp(min=.1).sqrt()) * (1 - (20 * q.px) ** 2).clamp(min=0)
-    t = (q.t + .08 * ribs).clamp(0, 1)
+    ribs = wave(55*q.u/(1 - (q.v/.75)**2).clamp(min=.1).sqrt())*(1 - (20*q.px)**2).clamp(min=0)
+    t = (q.t + .08*ribs).clamp(0, 1)
     x, y, _ = place(q.R, 0, -.72, -.10)
     x, y = q.x - x, q.y - y
-    puff = (.6 + 4 * x * q.lamp[0] - 3 * y).clamp(0, 1)
-    q.paint(mix(q.hat_band * .65, q.hat_band, puff[:, None]), cover(disc(x, y, .11) - .008 * wave(13 * turn(x, y)), q.px), 14)
-    q.paint(mix(q.hat_ink * .55, q.hat_ink, t[:, None]), cover(q.dome - .012, q.px), 14, (q.hat_z, q.n))
+    puff = (.6 + 4*x*q.lamp[0] - 3*y).clamp(0, 1)
+    q.paint(mix(q.hat_band*.65, q.hat_band, puff[:, None]), cover(disc(x, y, .11) - .008*wave(13*turn(x, y)), q.px), 14)
+    q.paint(mix(q.hat_ink*.55, q.hat_ink, t[:, None]), cover(q.dome - .012, q.px), 14, (q.hat_z, q.n))
     cuff = torch.maximum(torch.maximum(q.hat_d - .03, q.v - q.line - .01), q.line - .13 - q.v)
-    q.paint(mix(q.hat_ink * .62, (q.hat_ink * 1.06).clamp(max=1), t[:, None]), cover(cuff, q.px), 14, (q.hat_z, q.n))
-    q.paint(q.hat_ink * .5, .6 * cover((q.v - q.line + .135).abs() - .006, q.px) * cover(q.hat_d, q.px))
+    q.paint(mix(q.hat_ink*.62, (q.hat_ink*1.06).clamp(max=1), t[:, None]), cover(cuff, q.px), 14, (q.hat_z, q.n))
+    q.paint(q.hat_ink*.5, .6*cover((q.v - q.line + .135).abs() - .006, q.px)*cover(q.hat_d, q.px))
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #da148a3b
 def plate(
@@ -567,31 +582,33 @@ def plate(
     "A flat oval that sticks out of the head, such as a brim or a visor."
     a, b = place(q.R, 1, 0, 0), place(q.R, 0, math.sin(tilt), math.cos(tilt))
     s, t, det = on_plane(q, o, a, b)
-    k = disc(s / rx, t / ry, 0)
-    gx, gy = s / rx ** 2 * b[1] - t / ry ** 2 * a[1], t / ry ** 2 * a[0] - s / rx ** 2 * b[0]
-    return (k - 1) * k * det.abs() / ((gx * gx + gy * gy).sqrt() + 1e-6), t
+    k = disc(s/rx, t/ry, 0)
+    gx, gy = s/rx**2*b[1] - t/ry**2*a[1], t/ry**2*a[0] - s/rx**2*b[0]
+    return (k - 1)*k*det.abs()/((gx*gx + gy*gy).sqrt() + 1e-6), t
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #0f514592
 def paint_cap(q:Sheet):
     "A baseball cap: seams, button and visor."
-    seam = spot((q.u / .012) ** 2) * .5 + spot(((q.u.abs() - .30 * (1 - ((q.v + .2) / .55) ** 2).clamp(min=0).sqrt()) / .011) ** 2) * .4
-    q.paint(mix(q.hat_ink * .55, q.hat_ink, (q.t - .25 * seam).clamp(0, 1)[:, None]), cover(q.dome, q.px), 14, (q.hat_z, q.n))
+    seam = spot((q.u/.012)**2)*.5 + spot(((q.u.abs() - .30*(1 - ((q.v + .2)/.55)**2).clamp(min=0).sqrt())/.011)**2)*.4
+    q.paint(mix(q.hat_ink*.55, q.hat_ink, (q.t - .25*seam).clamp(0, 1)[:, None]), cover(q.dome, q.px), 14,
+            (q.hat_z, q.n))
     d, t = plate(q, place(q.R, 0, -.30, .26), .58, .40, .40)
-    q.paint(q.skin_dark * .8, .45 * spot(((d - .0) / .06) ** 2) * cover(q.d, q.px) * (q.ids < 13) * (t > 0))
-    q.paint(mix(q.hat_band * .5, q.hat_band, (.95 - 1.1 * t).clamp(0, 1)[:, None]), cover(torch.maximum(d, -(t + .02)), q.px), 14)
+    q.paint(q.skin_dark*.8, .45*spot(((d - .0)/.06)**2)*cover(q.d, q.px)*(q.ids < 13)*(t > 0))
+    q.paint(mix(q.hat_band*.5, q.hat_band, (.95 - 1.1*t).clamp(0, 1)[:, None]),
+            cover(torch.maximum(d, -(t + .02)), q.px), 14)
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #8f9e874a
 def paint_brim(q:Sheet):
     "A hat with a wide brim and a ribbon."
     d, t = plate(q, place(q.R, 0, -.29, -.06), .30, .80, .80)
-    q.paint(mix(q.hat_ink * .5, q.hat_ink, (.75 + .25 * t).clamp(0, 1)[:, None]), cover(d - .012, q.px), 14)
-    q.paint(mix(q.hat_ink * .55, q.hat_ink, q.t[:, None]), cover(q.dome, q.px), 14, (q.hat_z, q.n))
-    q.paint(mix(q.hat_band * .6, q.hat_band, q.t[:, None]), cover(torch.maximum(q.dome, q.line - .10 - q.v), q.px), 14)
+    q.paint(mix(q.hat_ink*.5, q.hat_ink, (.75 + .25*t).clamp(0, 1)[:, None]), cover(d - .012, q.px), 14)
+    q.paint(mix(q.hat_ink*.55, q.hat_ink, q.t[:, None]), cover(q.dome, q.px), 14, (q.hat_z, q.n))
+    q.paint(mix(q.hat_band*.6, q.hat_band, q.t[:, None]), cover(torch.maximum(q.dome, q.line - .10 - q.v), q.px), 14)
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #0e0c4064
-def metal(s:Sheet) -> Tensor:
+def metal(s:Sheet)->Tensor:
     "Gold for some, silver for others."
-    return mix(ink('f2c75c', s.x), ink('e6ebf2', s.x), (s.phase > .6).float()[:, None])
+    return mix(ink("f2c75c", s.x), ink("e6ebf2", s.x), (s.phase > .6).float()[:, None])
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #afd86af7
 def paint_earrings(s:Sheet):
@@ -600,11 +617,11 @@ def paint_earrings(s:Sheet):
         q = s.window([s.lobes[k]], .20)
         x, y = q.x - q.lobes[k][0], q.y - q.lobes[k][1]
         kind = lambda j: (q.earring == j).float()
-        hoop = (disc(1.14 * x, y - .085, .078)).abs() - .017
-        drop = torch.minimum(disc(x, y, .026), disc(x, .75 * (y - .10), .045))
-        d = kind(1) * disc(x, y, .038) + kind(2) * hoop + kind(3) * drop
-        light = (.90 - 2 * y + 5 * x * q.lamp[0]).clamp(.68, 1.1)
-        q.paint((metal(q) * light[:, None]).clamp_(0, 1), cover(d, q.px) * (q.yaw * (2 * k - 1) < .20), 15)
+        hoop = (disc(1.14*x, y - .085, .078)).abs() - .017
+        drop = torch.minimum(disc(x, y, .026), disc(x, .75*(y - .10), .045))
+        d = kind(1)*disc(x, y, .038) + kind(2)*hoop + kind(3)*drop
+        light = (.90 - 2*y + 5*x*q.lamp[0]).clamp(.68, 1.1)
+        q.paint((metal(q)*light[:, None]).clamp_(0, 1), cover(d, q.px)*(q.yaw*(2*k - 1) < .20), 15)
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #519d75a7
 def paint_necklace(s:Sheet):
@@ -612,26 +629,26 @@ def paint_necklace(s:Sheet):
     s = s.window([(-.35, .60), (.35, .92)], .02)
     s.y = s.y + BODY
     beads = (s.necklace == 2).float()
-    d = (s.y - .83 + 1.1 * s.x * s.x).abs() - .015 - .011 * beads * wave(60 * s.x)
-    d = torch.minimum(torch.maximum(d, s.x.abs() - .235 - .03 * s.male), disc(s.x, s.y - .87, .04) + beads)
+    d = (s.y - .83 + 1.1*s.x*s.x).abs() - .015 - .011*beads*wave(60*s.x)
+    d = torch.minimum(torch.maximum(d, s.x.abs() - .235 - .03*s.male), disc(s.x, s.y - .87, .04) + beads)
     worn = ((s.ids == 17) | (s.ids == 18)).float()
-    s.paint((metal(s) * (.9 + .2 * wave(60 * s.x))[:, None]).clamp_(0, 1), cover(d, s.px) * worn, 16)
+    s.paint((metal(s)*(.9 + .2*wave(60*s.x))[:, None]).clamp_(0, 1), cover(d, s.px)*worn, 16)
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #161ca71f
-FRAME, LIFT = 1.12, .045  # how large the head is on the page, and how far above the middle it sits
+FRAME, LIFT = 1.12, .045 # how large the head is on the page, and how far above the middle it sits
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #a8bfac2e
 def blank(
     p:dict, # params
     size, # pixels, or (height, width)
-    relief:bool = False, # keep depth and normals as well
-) -> Sheet:
+    relief:bool=False, # keep depth and normals as well
+)->Sheet:
     "An empty sheet for these faces: coordinates, canvas and everything from `build`."
     s = build(p)
-    x, y, px = page(size, p['yaw'].device)
-    zoom = FRAME * s.zoom
-    s.x, s.y = ((x - s.x) / zoom).contiguous(), ((y - s['y'] + LIFT) / zoom).contiguous()
-    s.px, n = px / zoom, len(s.yaw)
+    x, y, px = page(size, p["yaw"].device)
+    zoom = FRAME*s.zoom
+    s.x, s.y = ((x - s.x)/zoom).contiguous(), ((y - s["y"] + LIFT)/zoom).contiguous()
+    s.px, n = px/zoom, len(s.yaw)
     s.image, s.ids = x.new_zeros(n, 3, *x.shape[1:]), x.new_zeros(n, *x.shape[1:])
     s.relief = None
     if relief: s.relief = torch.tensor([-1., 0, 0, 1], device=x.device).view(1, 4, 1, 1).repeat(n, 1, *x.shape[1:])
@@ -672,13 +689,14 @@ def paint_all(s:Sheet):
 def draw_faces(
     p:dict, # params, (B,) each
     size=64, # pixels, or (height, width)
-    relief:bool = False, # also depth and normals
-    chunk:int = 2**18, # pixels drawn at a time: small enough for the processor's cache
-) -> dict: # image (B,3,H,W) in [-1,1], mask (B,H,W) int64; depth (B,1,H,W), normal (B,3,H,W) if relief
+    relief:bool=False, # also depth and normals
+    chunk:int=2**18, # pixels drawn at a time: small enough for the processor's cache
+)->dict: # image (B,3,H,W) in [-1,1], mask (B,H,W) int64; depth (B,1,H,W), normal (B,3,H,W) if relief
     "Portraits of the params, with their label maps."
     parts = []
-    for some in pieces(p, size, chunk, 8, 'a face'):
+    for some in pieces(p, size, chunk, 8, "a face"):
         s = blank(some, size, relief)
         paint_all(s)
-        parts.append((s.image.clamp_(0, 1).mul_(2).sub_(1), s.ids.long()) + ((s.relief[:, :1], s.relief[:, 1:]) if relief else ()))
-    return dict(zip(('image', 'mask', 'depth', 'normal'), map(torch.cat, zip(*parts))))
+        parts.append((s.image.clamp_(0, 1).mul_(2).sub_(1), s.ids.long())
+                     + ((s.relief[:, :1], s.relief[:, 1:]) if relief else ()))
+    return dict(zip(("image", "mask", "depth", "normal"), map(torch.cat, zip(*parts))))

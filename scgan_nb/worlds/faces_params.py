@@ -13,134 +13,141 @@ from torch import Tensor
 from .render import bell, choose, colours, uniforms
 
 # %% ../../nbs/worlds/11_faces_params.ipynb #2730e0f6
-HAIR_TONES = ('black', 'brown', 'blond', 'gray', 'red')
-HATS = ('none', 'beanie', 'cap', 'wide brim')
-GLASSES = ('none', 'round', 'square', 'round sunglasses', 'square sunglasses')
-BEARDS = ('none', 'mustache', 'goatee', 'full')
-EARRINGS = ('none', 'stud', 'hoop', 'drop')
-NECKLACES = ('none', 'chain', 'beads')
-NECKLINES = ('crew', 'v', 'shirt', 'turtleneck', 'scoop')
+HAIR_TONES = ("black", "brown", "blond", "gray", "red")
+HATS = ("none", "beanie", "cap", "wide brim")
+GLASSES = ("none", "round", "square", "round sunglasses", "square sunglasses")
+BEARDS = ("none", "mustache", "goatee", "full")
+EARRINGS = ("none", "stud", "hoop", "drop")
+NECKLACES = ("none", "chain", "beads")
+NECKLINES = ("crew", "v", "shirt", "turtleneck", "scoop")
 
 # %% ../../nbs/worlds/11_faces_params.ipynb #bbe96ae2
-MEASURES = ('cap', 'top', 'low_w', 'low_y', 'low_h', 'line', 'arc', 'sweep', 'jag', 'side', 'taper', 'cut', 'curl', 'freq', 'ball', 'ball_x', 'ball_y', 'tail', 'men', 'women')
-STYLES = {       #   cap   top  loww  lowy lowh  line   arc  sweep  jag   side taper cut  curl freq  ball  bx   by tail men women
-    'bald':        (.000, .00, .10, .00, .10, -.36, 0.6, .00, .000, .385, .00, .02, .000, 10, .05, .00, -.30, 0, 1.1, 0.0),
-    'buzz':        (.020, .00, .10, .00, .10, -.37, 1.3, .00, .000, .385, .00, .02, .000, 10, .05, .00, -.30, 0, 1.2, 0.0),
-    'crop':        (.050, .06, .10, .00, .10, -.36, 1.2, .03, .014, .385, .00, .04, .006, 22, .05, .00, -.30, 0, 2.0, 0.0),
-    'side part':   (.055, .075, .10, .00, .10, -.36, 1.1, .14, .000, .380, .00, .06, .000, 10, .05, .00, -.30, 0, 2.2, 0.0),
-    'quiff':       (.045, .11, .10, .00, .10, -.41, 1.4, .05, .010, .385, .00, .03, .008, 14, .05, .00, -.30, 0, 2.0, 0.0),
-    'curly':       (.085, .09, .10, .00, .10, -.34, 1.0, .00, .026, .380, .00, .06, .022, 15, .05, .00, -.30, 0, 1.5, 0.6),
-    'afro':        (.180, .10, .10, .00, .10, -.35, 1.0, .00, .016, .385, .00, .10, .020, 23, .05, .00, -.30, 0, 0.8, 0.9),
-    'pixie':       (.065, .07, .10, .00, .10, -.28, 0.9, .16, .020, .370, .00, .12, .006, 20, .05, .00, -.30, 0, 0.0, 1.0),
-    'bob':         (.075, .02, .50, .20, .42, -.37, 1.5, .04, .000, .355, -.04, 9., .000, 10, .05, .00, -.30, 0, 0.0, 1.4),
-    'fringe bob':  (.075, .02, .50, .20, .42, -.18, -.2, .00, .012, .360, -.04, 9., .000, 10, .05, .00, -.30, 0, 0.0, 1.3),
-    'long':        (.070, .03, .50, .50, .80, -.38, 1.5, .04, .000, .350, -.06, 9., .000, 10, .05, .00, -.30, 0, 0.2, 1.6),
-    'long fringe': (.070, .03, .50, .50, .80, -.18, -.2, .00, .012, .360, -.06, 9., .000, 10, .05, .00, -.30, 0, 0.0, 1.5),
-    'wavy':        (.090, .05, .56, .45, .70, -.37, 1.4, .06, .000, .350, -.06, 9., .026, 13, .05, .00, -.30, 0, 0.2, 2.0),
-    'bun':         (.045, .00, .10, .00, .10, -.38, 1.0, .00, .000, .385, .00, .06, .000, 10, .155, .00, -.675, 0, 0.0, 1.3),
-    'two buns':    (.045, .00, .10, .00, .10, -.37, 1.2, .00, .000, .385, .00, .06, .000, 10, .15, .36, -.55, 0, 0.0, 0.7),
-    'ponytail':    (.045, .02, .10, .00, .10, -.38, 1.0, .00, .000, .385, .00, .06, .000, 10, .05, .00, -.30, 1, 0.0, 1.3),
+MEASURES = ("cap", "top", "low_w", "low_y", "low_h", "line", "arc", "sweep", "jag", "side", "taper", "cut", "curl",
+            "freq", "ball", "ball_x", "ball_y", "tail", "men", "women")
+STYLES = { #   cap   top  loww  lowy lowh  line   arc  sweep  jag   side taper cut  curl freq  ball  bx   by tail men women
+    "bald":        (.000, .00, .10, .00, .10, -.36, 0.6, .00, .000, .385, .00, .02, .000, 10, .05, .00, -.30, 0, 1.1, 0.0),
+    "buzz":        (.020, .00, .10, .00, .10, -.37, 1.3, .00, .000, .385, .00, .02, .000, 10, .05, .00, -.30, 0, 1.2, 0.0),
+    "crop":        (.050, .06, .10, .00, .10, -.36, 1.2, .03, .014, .385, .00, .04, .006, 22, .05, .00, -.30, 0, 2.0, 0.0),
+    "side part":   (.055, .075, .10, .00, .10, -.36, 1.1, .14, .000, .380, .00, .06, .000, 10, .05, .00, -.30, 0, 2.2, 0.0),
+    "quiff":       (.045, .11, .10, .00, .10, -.41, 1.4, .05, .010, .385, .00, .03, .008, 14, .05, .00, -.30, 0, 2.0, 0.0),
+    "curly":       (.085, .09, .10, .00, .10, -.34, 1.0, .00, .026, .380, .00, .06, .022, 15, .05, .00, -.30, 0, 1.5, 0.6),
+    "afro":        (.180, .10, .10, .00, .10, -.35, 1.0, .00, .016, .385, .00, .10, .020, 23, .05, .00, -.30, 0, 0.8, 0.9),
+    "pixie":       (.065, .07, .10, .00, .10, -.28, 0.9, .16, .020, .370, .00, .12, .006, 20, .05, .00, -.30, 0, 0.0, 1.0),
+    "bob":         (.075, .02, .50, .20, .42, -.37, 1.5, .04, .000, .355, -.04, 9., .000, 10, .05, .00, -.30, 0, 0.0, 1.4),
+    "fringe bob":  (.075, .02, .50, .20, .42, -.18, -.2, .00, .012, .360, -.04, 9., .000, 10, .05, .00, -.30, 0, 0.0, 1.3),
+    "long":        (.070, .03, .50, .50, .80, -.38, 1.5, .04, .000, .350, -.06, 9., .000, 10, .05, .00, -.30, 0, 0.2, 1.6),
+    "long fringe": (.070, .03, .50, .50, .80, -.18, -.2, .00, .012, .360, -.06, 9., .000, 10, .05, .00, -.30, 0, 0.0, 1.5),
+    "wavy":        (.090, .05, .56, .45, .70, -.37, 1.4, .06, .000, .350, -.06, 9., .026, 13, .05, .00, -.30, 0, 0.2, 2.0),
+    "bun":         (.045, .00, .10, .00, .10, -.38, 1.0, .00, .000, .385, .00, .06, .000, 10, .155, .00, -.675, 0, 0.0, 1.3),
+    "two buns":    (.045, .00, .10, .00, .10, -.37, 1.2, .00, .000, .385, .00, .06, .000, 10, .15, .36, -.55, 0, 0.0, 0.7),
+    "ponytail":    (.045, .02, .10, .00, .10, -.38, 1.0, .00, .000, .385, .00, .06, .000, 10, .05, .00, -.30, 1, 0.0, 1.3),
 }
 
 # %% ../../nbs/worlds/11_faces_params.ipynb #108deee9
 def style_measures(
     style:Tensor, # (B,) style numbers, in the order of STYLES
-) -> dict: # measure -> (B,) float
+)->dict: # measure -> (B,) float
     "The measures of hair styles."
     table = torch.tensor(list(STYLES.values()), device=style.device)
     return dict(zip(MEASURES, table[style.long()].unbind(1)))
 
 # %% ../../nbs/worlds/11_faces_params.ipynb #6ed46066
-SKIN = colours('fde3d3', 'f9d5bd', 'f3c6a5', 'ecb78f', 'dda278', 'c98a5f', 'b0724a', '935a39', '74442c', '5d3625')
-HAIR = torch.stack([colours('15161c', '1f1a1d', '2a2527'), colours('57351f', '6e4529', '85572f'), colours('c9994a', 'e2bd6d', 'f2dca6'),
-                    colours('8d9096', 'b3b5ba', 'dcdcda'), colours('7f2a1c', 'a8441f', 'cf6a2c')])
-IRIS = colours('4b2c1a', '6b4226', '7d6a35', '4f7a4b', '3f7d95', '5a86b8', '6f7f8c')
+SKIN = colours("fde3d3", "f9d5bd", "f3c6a5", "ecb78f", "dda278", "c98a5f", "b0724a", "935a39", "74442c", "5d3625")
+HAIR = torch.stack([colours("15161c", "1f1a1d", "2a2527"), colours("57351f", "6e4529", "85572f"),
+                    colours("c9994a", "e2bd6d", "f2dca6"), colours("8d9096", "b3b5ba", "dcdcda"),
+                    colours("7f2a1c", "a8441f", "cf6a2c")])
+IRIS = colours("4b2c1a", "6b4226", "7d6a35", "4f7a4b", "3f7d95", "5a86b8", "6f7f8c")
 SCENES = torch.stack([colours(*row.split()) for row in '''
     f3d9b1 e8b98a 2f4858 f2efe6 | cfe3e2 9cc5c9 d1495b f4f1ea | f6c6b8 ee9f91 33658a fff5e6 | dcd6f7 a6b1e1 424874 f4eeff
     fdf0d5 f2cf9b 8a2b2b fff8ea | b8d8ba 8fbf9f 3d405b f4f1de | f2cc8f e8a95b 3d405b f4f1de | e0e1dd aab4c2 1f2f4a e9ece6
     ffd6e0 ffaec0 6d597a ffe9ee | bde0fe 8ec5f4 e07a5f fefae0 | 3b4260 59618a ef8354 edf2f4 | 2f5560 3a7d80 e9c46a f4efe0
     e9edc9 c3d0a0 8f5b3c fefae0 | f7e1d7 e6bfb2 4a5759 fdfdfd | cbb3ad a68a8b 2c2c48 f2e9e4 | ffe5b4 ffc46b 2a6f97 fff8e8
-    d8e2dc a8c3b8 9d4b5c fff1ea | 4a3d55 6f5b7d db9d47 efe6dd'''.replace('|', '\n').strip().splitlines()])
+    d8e2dc a8c3b8 9d4b5c fff1ea | 4a3d55 6f5b7d db9d47 efe6dd'''.replace("|", '\n').strip().splitlines()])
 
 # %% ../../nbs/worlds/11_faces_params.ipynb #6d611a5f
-SHAPES = ('part', 'jaw', 'chin', 'width', 'eye_size', 'eye_gap', 'slant', 'brow', 'arch', 'nose', 'nose_w', 'lips', 'mouth', 'ear')
-PERSON = ('male', 'age', 'skin', 'tint', 'tone', 'gray', 'hair_shade', 'style', 'iris', 'beard', 'phase') + SHAPES
-VIEW = ('yaw', 'pitch', 'roll', 'azimuth', 'elevation', 'smile', 'open', 'gaze_x', 'gaze_y', 'lift', 'glasses', 'hat', 'mask', 'earring', 'necklace',
-        'scene', 'trim', 'stripes', 'hat_trim', 'neckline', 'backdrop', 'x', 'y', 'zoom')
+SHAPES = ("part", "jaw", "chin", "width", "eye_size", "eye_gap", "slant", "brow", "arch", "nose", "nose_w", "lips",
+          "mouth", "ear")
+PERSON = ("male", "age", "skin", "tint", "tone", "gray", "hair_shade", "style", "iris", "beard", "phase") + SHAPES
+VIEW = ("yaw", "pitch", "roll", "azimuth", "elevation", "smile", "open", "gaze_x", "gaze_y", "lift", "glasses", "hat",
+        "mask", "earring", "necklace", "scene", "trim", "stripes", "hat_trim", "neckline", "backdrop", "x", "y", "zoom")
 
 # %% ../../nbs/worlds/11_faces_params.ipynb #61849b98
 def draw_person(
     u:dict, # uniform numbers by the names of PERSON
-) -> dict: # name -> (B,) float64
+)->dict: # name -> (B,) float64
     "What belongs to the person: sex, age, colours, hair, beard and fourteen measures of the face."
-    male = (u['male'] < 0.5)
-    young = u['age'] < 0.72
-    age = torch.where(young, u['age'] / 0.72 * 0.45, u['age'])
-    deep = ((u['skin'] - .4) / .3).clamp(0, 1)[:, None]  # fair hair is rarer on dark skin
+    male = (u["male"] < 0.5)
+    young = u["age"] < 0.72
+    age = torch.where(young, u["age"]/0.72*0.45, u["age"])
+    deep = ((u["skin"] - .4)/.3).clamp(0, 1)[:, None] # fair hair is rarer on dark skin
     fair = torch.tensor([.24, .27, .30, .04, .15], dtype=torch.float64, device=deep.device)
-    tone = choose(u['tone'], fair * (1 - deep) + fair.new_tensor([.48, .28, .13, .03, .08]) * deep)
-    tone = torch.where(~young & (u['gray'] < 0.72), 3, tone)
+    tone = choose(u["tone"], fair*(1 - deep) + fair.new_tensor([.48, .28, .13, .03, .08])*deep)
+    tone = torch.where(~young & (u["gray"] < 0.72), 3, tone)
     weights = torch.tensor([row[-2:] for row in STYLES.values()], dtype=torch.float64, device=age.device).T
-    style = choose(u['style'], weights[(~male).long()])
-    beard = torch.where(male & (age > 0.1), choose(u['beard'], [.5, .1, .15, .25]), 0)
+    style = choose(u["style"], weights[(~male).long()])
+    beard = torch.where(male & (age > 0.1), choose(u["beard"], [.5, .1, .15, .25]), 0)
     shapes = {k: bell(u[k]) for k in SHAPES}
-    return dict(male=male, age=age, skin=u['skin'], tint=u['tint'], hair_tone=tone, hair_shade=u['hair_shade'], style=style,
-                iris=u['iris'] * (1 - .65 * deep[:, 0]), beard=beard, phase=u['phase'], **shapes)
+    return dict(male=male, age=age, skin=u["skin"], tint=u["tint"], hair_tone=tone, hair_shade=u["hair_shade"],
+                style=style, iris=u["iris"]*(1 - .65*deep[:, 0]), beard=beard, phase=u["phase"], **shapes)
 
 # %% ../../nbs/worlds/11_faces_params.ipynb #857766a2
 def draw_view(
     u:dict, # uniform numbers by the names of VIEW
     male:Tensor, # (B,) 0 or 1
-) -> dict: # name -> (B,) float64
+)->dict: # name -> (B,) float64
     "What belongs to the picture: pose, light, expression, accessories, cloth and wall."
     pick = lambda name, men, women: torch.where(male > 0.5, choose(u[name], men), choose(u[name], women))
-    smile = torch.where(u['smile'] < 0.5, 0.7 + 0.6 * u['smile'], 0.5 * u['smile'] - 0.5)
-    mouth = torch.where(u['open'] < 0.42, 0.65 + u['open'], 0.0)
-    return dict(
-        yaw=0.25 * bell(u['yaw']), pitch=0.09 * bell(u['pitch']), roll=0.06 * bell(u['roll']),
-        azimuth=2.2 * (u['azimuth'] - 0.5), elevation=0.25 + 0.55 * u['elevation'],
-        smile=smile, open=mouth, gaze_x=0.3 * bell(u['gaze_x']), gaze_y=0.2 * bell(u['gaze_y']), lift=bell(u['lift']),
-        glasses=choose(u['glasses'], [.66, .1, .1, .07, .07]), hat=choose(u['hat'], [.78, .08, .08, .06]), mask=u['mask'] > 0.93,
-        earring=pick('earring', [.92, .08, 0, 0], [.52, .16, .16, .16]), necklace=pick('necklace', [.92, .08, 0], [.62, .19, .19]),
-        scene=torch.floor(u['scene'] * len(SCENES)), trim=u['trim'] > 0.68, stripes=u['stripes'] < 0.2, hat_trim=u['hat_trim'] < 0.5,
-        neckline=choose(u['neckline'], [.25, .25, .2, .15, .15]), backdrop=choose(u['backdrop'], [.3, .25, .2, .25]),
-        x=0.035 * bell(u['x']), y=0.02 * bell(u['y']), zoom=1 + 0.03 * bell(u['zoom']))
+    smile = torch.where(u["smile"] < 0.5, 0.7 + 0.6*u["smile"], 0.5*u["smile"] - 0.5)
+    mouth = torch.where(u["open"] < 0.42, 0.65 + u["open"], 0.0)
+    return dict(yaw=0.25*bell(u["yaw"]), pitch=0.09*bell(u["pitch"]), roll=0.06*bell(u["roll"]),
+                azimuth=2.2*(u["azimuth"] - 0.5), elevation=0.25 + 0.55*u["elevation"], smile=smile, open=mouth,
+                gaze_x=0.3*bell(u["gaze_x"]), gaze_y=0.2*bell(u["gaze_y"]), lift=bell(u["lift"]),
+                glasses=choose(u["glasses"], [.66, .1, .1, .07, .07]), hat=choose(u["hat"], [.78, .08, .08, .06]),
+                mask=u["mask"] > 0.93, earring=pick("earring", [.92, .08, 0, 0], [.52, .16, .16, .16]),
+                necklace=pick("necklace", [.92, .08, 0], [.62, .19, .19]), scene=torch.floor(u["scene"]*len(SCENES)),
+                trim=u["trim"] > 0.68, stripes=u["stripes"] < 0.2, hat_trim=u["hat_trim"] < 0.5,
+                neckline=choose(u["neckline"], [.25, .25, .2, .15, .15]),
+                backdrop=choose(u["backdrop"], [.3, .25, .2, .25]), x=0.035*bell(u["x"]), y=0.02*bell(u["y"]),
+                zoom=1 + 0.03*bell(u["zoom"]))
 
 # %% ../../nbs/worlds/11_faces_params.ipynb #b3e16abb
 def face_params(
     seed:int, # which world
     index:Tensor, # (B,) int64 sample numbers
-    views:int = 1, # consecutive samples that show the same person
-) -> dict: # name -> (B,) float32
+    views:int=1, # consecutive samples that show the same person
+)->dict: # name -> (B,) float32
     "The numbers behind samples, a pure function of (seed, index)."
-    prefixed = lambda kind, at, names: {k: v for k, v in zip(names, uniforms(seed, at, [f'{kind}/{n}' for n in names]).values())}
-    p = draw_person(prefixed('id', index // views, PERSON))
-    p |= draw_view(prefixed('view', index, VIEW), p['male'])
+    prefixed = lambda kind, at, names: {k: v
+                                        for k, v in zip(names,
+                                                        uniforms(seed, at, [f"{kind}/{n}" for n in names]).values())}
+    p = draw_person(prefixed("id", index//views, PERSON))
+    p |= draw_view(prefixed("view", index, VIEW), p["male"])
     return {k: v.float() for k, v in p.items()}
 
 # %% ../../nbs/worlds/11_faces_params.ipynb #ce827f72
-ATTRIBUTES = ['Black_Hair', 'Blond_Hair', 'Brown_Hair', 'Male', 'Young', 'Gray_Hair', 'Bald', 'Bangs', 'Smiling', 'Mouth_Slightly_Open',
-              'Eyeglasses', 'Sunglasses', 'Wearing_Hat', 'Wearing_Earrings', 'Wearing_Necklace', 'Beard', 'Mustache', 'Face_Mask']
+ATTRIBUTES = ["Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young", "Gray_Hair", "Bald", "Bangs", "Smiling",
+              "Mouth_Slightly_Open", "Eyeglasses", "Sunglasses", "Wearing_Hat", "Wearing_Earrings", "Wearing_Necklace",
+              "Beard", "Mustache", "Face_Mask"]
 
 # %% ../../nbs/worlds/11_faces_params.ipynb #f4576efe
 def hair_seen(
     p:dict, # params
-) -> Tensor: # (B,) bool
+)->Tensor: # (B,) bool
     "Whether enough hair shows to tell its colour: not when bald, nor when a hat covers short hair."
-    m = style_measures(p['style'])
-    return (p['style'] > 0) & ((p['hat'] == 0) | (m['low_w'] > 0.3) | (m['tail'] > 0))
+    m = style_measures(p["style"])
+    return (p["style"] > 0) & ((p["hat"] == 0) | (m["low_w"] > 0.3) | (m["tail"] > 0))
 
 # %% ../../nbs/worlds/11_faces_params.ipynb #2b71b004
 def face_attributes(
     p:dict, # params
-) -> Tensor: # (B, 18) float, 0 or 1, in the order of ATTRIBUTES
+)->Tensor: # (B, 18) float, 0 or 1, in the order of ATTRIBUTES
     "What can be seen in the picture of these params."
-    seen, bare, hatless = hair_seen(p), p['mask'] < 0.5, p['hat'] == 0
-    tone = lambda k: seen & (p['hair_tone'] == k)
-    facts = [tone(0), tone(2), tone(1), p['male'] > 0.5, p['age'] < 0.5, tone(3), (p['style'] == 0) & hatless,
-             (style_measures(p['style'])['line'] > -0.2) & hatless, (p['smile'] > 0.3) & bare, (p['open'] > 0.2) & bare,
-             p['glasses'] > 0, p['glasses'] > 2, p['hat'] > 0, p['earring'] > 0, p['necklace'] > 0,
-             (p['beard'] > 1) & bare, (p['beard'] > 0) & bare, p['mask'] > 0.5]
+    seen, bare, hatless = hair_seen(p), p["mask"] < 0.5, p["hat"] == 0
+    tone = lambda k: seen & (p["hair_tone"] == k)
+    facts = [tone(0), tone(2), tone(1), p["male"] > 0.5, p["age"] < 0.5, tone(3), (p["style"] == 0) & hatless,
+             (style_measures(p["style"])["line"] > -0.2) & hatless, (p["smile"] > 0.3) & bare, (p["open"] > 0.2) & bare,
+             p["glasses"] > 0, p["glasses"] > 2, p["hat"] > 0, p["earring"] > 0, p["necklace"] > 0,
+             (p["beard"] > 1) & bare, (p["beard"] > 0) & bare, p["mask"] > 0.5]
     return torch.stack(facts, 1).float()
 
 # %% ../../nbs/worlds/11_faces_params.ipynb #18840aa4
@@ -148,37 +155,45 @@ def _moves(p):
     "For each attribute the numbers that switch it on and off."
     style = lambda name: list(STYLES).index(name)
     same = lambda key, test, other: torch.where(test, p[key], torch.full_like(p[key], other))
-    tone = lambda k: (dict(hair_tone=k, hat=0, style=same('style', p['style'] > 0, style('side part'))), dict(hair_tone=same('hair_tone', p['hair_tone'] != k, 4)))
-    long_hair = same('style', style_measures(p['style'])['women'] > 0, style('long'))
-    short_hair = same('style', style_measures(p['style'])['men'] > 0, style('side part'))
-    hairy = same('style', p['style'] > 0, style('crop'))
-    return dict(
-        Black_Hair=tone(0), Blond_Hair=tone(2), Brown_Hair=tone(1), Gray_Hair=tone(3), Male=(dict(male=1, style=short_hair), dict(male=0, style=long_hair, beard=0)),
-        Young=(dict(age=.25), dict(age=.9)), Bald=(dict(style=0, hat=0), dict(style=hairy)),
-        Bangs=(dict(style=style('long fringe'), hat=0), dict(style=same('style', style_measures(p['style'])['line'] < -.2, style('long')))),
-        Smiling=(dict(smile=.9, mask=0), dict(smile=-.2)), Mouth_Slightly_Open=(dict(open=.8, mask=0), dict(open=0)),
-        Eyeglasses=(dict(glasses=same('glasses', p['glasses'] > 0, 2)), dict(glasses=0)), Sunglasses=(dict(glasses=4), dict(glasses=same('glasses', p['glasses'] < 3, 0))),
-        Wearing_Hat=(dict(hat=same('hat', p['hat'] > 0, 1)), dict(hat=0)), Wearing_Earrings=(dict(earring=same('earring', p['earring'] > 0, 2)), dict(earring=0)),
-        Wearing_Necklace=(dict(necklace=same('necklace', p['necklace'] > 0, 1)), dict(necklace=0)), Beard=(dict(beard=3, mask=0), dict(beard=0)),
-        Mustache=(dict(beard=same('beard', p['beard'] > 0, 1), mask=0), dict(beard=0)), Face_Mask=(dict(mask=1), dict(mask=0)))
+    tone = lambda k: (dict(hair_tone=k, hat=0, style=same("style", p["style"] > 0, style("side part"))),
+                      dict(hair_tone=same("hair_tone", p["hair_tone"] != k, 4)))
+    long_hair = same("style", style_measures(p["style"])["women"] > 0, style("long"))
+    short_hair = same("style", style_measures(p["style"])["men"] > 0, style("side part"))
+    hairy = same("style", p["style"] > 0, style("crop"))
+    return dict(Black_Hair=tone(0), Blond_Hair=tone(2), Brown_Hair=tone(1), Gray_Hair=tone(3),
+                Male=(dict(male=1, style=short_hair), dict(male=0, style=long_hair, beard=0)),
+                Young=(dict(age=.25), dict(age=.9)), Bald=(dict(style=0, hat=0), dict(style=hairy)),
+                Bangs=(dict(style=style("long fringe"), hat=0),
+                       dict(style=same("style", style_measures(p["style"])["line"] < -.2, style("long")))),
+                Smiling=(dict(smile=.9, mask=0), dict(smile=-.2)),
+                Mouth_Slightly_Open=(dict(open=.8, mask=0), dict(open=0)),
+                Eyeglasses=(dict(glasses=same("glasses", p["glasses"] > 0, 2)), dict(glasses=0)),
+                Sunglasses=(dict(glasses=4), dict(glasses=same("glasses", p["glasses"] < 3, 0))),
+                Wearing_Hat=(dict(hat=same("hat", p["hat"] > 0, 1)), dict(hat=0)),
+                Wearing_Earrings=(dict(earring=same("earring", p["earring"] > 0, 2)), dict(earring=0)),
+                Wearing_Necklace=(dict(necklace=same("necklace", p["necklace"] > 0, 1)), dict(necklace=0)),
+                Beard=(dict(beard=3, mask=0), dict(beard=0)),
+                Mustache=(dict(beard=same("beard", p["beard"] > 0, 1), mask=0), dict(beard=0)),
+                Face_Mask=(dict(mask=1), dict(mask=0)))
 
 # %% ../../nbs/worlds/11_faces_params.ipynb #755a0351
 def with_attrs(
     p:dict, # params
     **attrs, # such as Smiling=1, Eyeglasses=0
-) -> dict: # params
+)->dict: # params
     "The same faces with attributes switched on or off."
     for name, on in attrs.items():
         if name not in ATTRIBUTES: raise KeyError(f'no attribute {name!r}; there are {", ".join(ATTRIBUTES)}')
         moves = _moves(p)[name][0 if on else 1]
-        p = p | {k: v if torch.is_tensor(v) else torch.full_like(p['yaw'], float(v)) for k, v in moves.items()}
+        p = p | {k: v if torch.is_tensor(v) else torch.full_like(p["yaw"], float(v)) for k, v in moves.items()}
     return p
 
 # %% ../../nbs/worlds/11_faces_params.ipynb #9815a9e5
 def mix_params(
     p:dict, q:dict, # params
     t:float, # 0 gives p, 1 gives q
-) -> dict: # params
+)->dict: # params
     "Params between two sets: measures move evenly, choices switch at the middle."
-    choices = ('male', 'hair_tone', 'style', 'beard', 'glasses', 'hat', 'mask', 'earring', 'necklace', 'scene', 'trim', 'stripes', 'hat_trim', 'neckline', 'backdrop')
+    choices = ("male", "hair_tone", "style", "beard", "glasses", "hat", "mask", "earring", "necklace", "scene", "trim",
+               "stripes", "hat_trim", "neckline", "backdrop")
     return {k: (p[k] if t < 0.5 else q[k]) if k in choices else torch.lerp(p[k], q[k], float(t)) for k in p}

@@ -16,11 +16,11 @@ from torch import Tensor
 # %% ../../nbs/worlds/01_render.ipynb #3179ea8c
 def hash32(
     x:Tensor, # int64, any shape; its lower 32 bits count
-) -> Tensor: # int64 in [0, 2^32)
+)->Tensor: # int64 in [0, 2^32)
     "Scramble integers: neighbours in, unrelated numbers out."
     x = x & 0xFFFFFFFF
-    x = ((x ^ (x >> 16)) * 0x7FEB352D) & 0xFFFFFFFF
-    x = ((x ^ (x >> 15)) * 0x68E31DA5) & 0xFFFFFFFF
+    x = ((x ^ (x >> 16))*0x7FEB352D) & 0xFFFFFFFF
+    x = ((x ^ (x >> 15))*0x68E31DA5) & 0xFFFFFFFF
     return x ^ (x >> 16)
 
 # %% ../../nbs/worlds/01_render.ipynb #8523172d
@@ -28,54 +28,54 @@ def uniforms(
     seed:int, # which world
     index:Tensor, # (B,) int64 sample numbers
     names, # names of the numbers wanted
-) -> dict: # name -> (B,) float64 in (0, 1)
+)->dict: # name -> (B,) float64 in (0, 1)
     "One uniform number per sample and name, a pure function of (seed, index, name)."
     code = torch.tensor([zlib.crc32(n.encode()) for n in names], device=index.device)
-    key = hash32(hash32(index) ^ hash32((index >> 32) + 7919 * (seed + 1)))
+    key = hash32(hash32(index) ^ hash32((index >> 32) + 7919*(seed + 1)))
     h = hash32(hash32(key[:, None] ^ code) + code)
-    return dict(zip(names, ((h.double() + 0.5) / 2**32).unbind(1)))
+    return dict(zip(names, ((h.double() + 0.5)/2**32).unbind(1)))
 
 # %% ../../nbs/worlds/01_render.ipynb #b16a58fd
 def choose(
     u:Tensor, # (B,) uniform
     weights, # (n,) or (B, n), need not sum to one
-) -> Tensor: # (B,) int64 in [0, n)
+)->Tensor: # (B,) int64 in [0, n)
     "Turn a uniform number into a choice among n with the given weights."
     w = torch.as_tensor(weights, dtype=u.dtype, device=u.device)
-    edges = (w / w.sum(-1, keepdim=True)).cumsum(-1)[..., :-1]
+    edges = (w/w.sum(-1, keepdim=True)).cumsum(-1)[..., :-1]
     return (u[..., None] > edges).sum(-1)
 
 # %% ../../nbs/worlds/01_render.ipynb #b622039b
 def bell(
     u:Tensor, # (B,) uniform
-    limit:float = 2.0, # largest magnitude returned
-) -> Tensor: # (B,) standard normal, cut at the limit
+    limit:float=2.0, # largest magnitude returned
+)->Tensor: # (B,) standard normal, cut at the limit
     "Turn a uniform number into a normal one without far tails."
-    return (torch.erfinv(2 * u - 1) * math.sqrt(2)).clamp(-limit, limit)
+    return (torch.erfinv(2*u - 1)*math.sqrt(2)).clamp(-limit, limit)
 
 # %% ../../nbs/worlds/01_render.ipynb #84834710
 def mix(
     a, b, # tensors or numbers
     t:Tensor, # 0 gives a, 1 gives b
-) -> Tensor:
+)->Tensor:
     "Between a and b."
-    return ((b - a) * t).add_(a)
+    return ((b - a)*t).add_(a)
 
 # %% ../../nbs/worlds/01_render.ipynb #69839fbe
 def lay(
     a:Tensor, # changed in place
     b, # tensor or number
     t:Tensor, # how much of b
-) -> Tensor: # a
+)->Tensor: # a
     "Mix in place: lay b over a. Exactly a for t = 0 and exactly b for t = 1, so what is covered leaves no trace."
-    return a.mul_(1 - t).add_(b * t)
+    return a.mul_(1 - t).add_(b*t)
 
 # %% ../../nbs/worlds/01_render.ipynb #6e58f55e
 def wave(
     x:Tensor, # radians
-) -> Tensor: # in [-1, 1]
+)->Tensor: # in [-1, 1]
     "A sine made of parabolas, true to a thousandth."
-    t = x * (0.5 / math.pi)
+    t = x*(0.5/math.pi)
     t = t - t.round()
     y = t.abs().mul_(-16).add_(8).mul_(t)
     return y.abs().mul_(0.225).add_(0.775).mul_(y)
@@ -83,26 +83,26 @@ def wave(
 # %% ../../nbs/worlds/01_render.ipynb #4a009642
 def turn(
     x:Tensor, y:Tensor,
-) -> Tensor: # in [-pi, pi], 0 straight up the page
+)->Tensor: # in [-pi, pi], 0 straight up the page
     "An angle about the origin, roughly: exact on the axes and the diagonals, and without a seam at the top."
-    k = y / (x.abs() + y.abs() + 1e-9)
-    return (x * 1e9).clamp_(-1, 1) * (1 + k) * (math.pi / 2)
+    k = y/(x.abs() + y.abs() + 1e-9)
+    return (x*1e9).clamp_(-1, 1)*(1 + k)*(math.pi/2)
 
 # %% ../../nbs/worlds/01_render.ipynb #f6cad3b0
 def colours(
     *codes:str, # such as 'f9d5bd'
-) -> Tensor: # (n, 3) in [0, 1]
+)->Tensor: # (n, 3) in [0, 1]
     "Colours from hexadecimal codes."
-    return torch.tensor([[int(c[k:k + 2], 16) / 255 for k in (0, 2, 4)] for c in codes])
+    return torch.tensor([[int(c[k:k + 2], 16)/255 for k in (0, 2, 4)] for c in codes])
 
 # %% ../../nbs/worlds/01_render.ipynb #9ab24500
 def ramp(
     row:Tensor, # (n, 3) or (B, n, 3) colours
     t:Tensor, # (B,) position along the row in [0, 1]
-) -> Tensor: # (B, 3)
+)->Tensor: # (B, 3)
     "The colour at a position along a row of colours."
     row = row.expand(len(t), *row.shape[-2:])
-    f = (t * (row.shape[1] - 1)).clamp(0, row.shape[1] - 1 - 1e-4)
+    f = (t*(row.shape[1] - 1)).clamp(0, row.shape[1] - 1 - 1e-4)
     k, b = f.long(), torch.arange(len(t), device=t.device)
     return mix(row[b, k], row[b, k + 1], (f - k)[:, None])
 
@@ -113,51 +113,51 @@ def page(
 ): # x (1,H,W), y (1,H,W), width of a pixel
     "Coordinates of the pixel centres; the shorter side spans [-1, 1]."
     h, w = (size, size) if isinstance(size, int) else size
-    px = 2 / min(h, w)
-    x, y = ((torch.arange(n, device=device) - (n - 1) / 2) * px for n in (w, h))
+    px = 2/min(h, w)
+    x, y = ((torch.arange(n, device=device) - (n - 1)/2)*px for n in (w, h))
     return x.expand(1, h, w).contiguous(), y[:, None].expand(1, h, w).contiguous(), px
 
 # %% ../../nbs/worlds/01_render.ipynb #af864737
 def cover(
     d:Tensor, # distance to the edge, negative inside
     px, # width of a pixel in the same unit
-) -> Tensor: # covered part of each pixel in [0, 1]
+)->Tensor: # covered part of each pixel in [0, 1]
     "How much of a pixel lies inside a shape."
-    return (d / -px).add_(0.5).clamp_(0, 1)
+    return (d/-px).add_(0.5).clamp_(0, 1)
 
 # %% ../../nbs/worlds/01_render.ipynb #45d716ec
 def smin(
     a:Tensor, b:Tensor,
     k, # width of the seam that is rounded
-) -> Tensor:
+)->Tensor:
     "Minimum with a rounded seam: the union of two shapes that grow together."
-    h = (b - a).mul_(0.5 / k).add_(0.5).clamp_(0, 1)
+    h = (b - a).mul_(0.5/k).add_(0.5).clamp_(0, 1)
     return mix(b, a, h).sub_((1 - h).mul_(h).mul_(k))
 
 # %% ../../nbs/worlds/01_render.ipynb #fda1397f
 def smax(
     a:Tensor, b:Tensor,
     k, # width of the seam that is rounded
-) -> Tensor:
+)->Tensor:
     "Maximum with a rounded seam: the front of two surfaces that grow together."
-    h = (a - b).mul_(0.5 / k).add_(0.5).clamp_(0, 1)
+    h = (a - b).mul_(0.5/k).add_(0.5).clamp_(0, 1)
     return mix(b, a, h).add_((1 - h).mul_(h).mul_(k))
 
 # %% ../../nbs/worlds/01_render.ipynb #8cadc036
 def step(
     a, b, # where the rise begins and ends (falls when a > b)
     x:Tensor,
-) -> Tensor: # in [0, 1]
+)->Tensor: # in [0, 1]
     "Smooth rise from 0 at a to 1 at b."
-    t = ((x - a) / (b - a)).clamp_(0, 1)
-    return (t * -2).add_(3).mul_(t).mul_(t)
+    t = ((x - a)/(b - a)).clamp_(0, 1)
+    return (t*-2).add_(3).mul_(t).mul_(t)
 
 # %% ../../nbs/worlds/01_render.ipynb #df58082a
 def spot(
     r2:Tensor, # squared distance from the middle, in units of the spot's size
-) -> Tensor: # in [0, 1]
+)->Tensor: # in [0, 1]
     "A soft spot: close to exp(-r2), and zero from r2 = 4 on."
-    t = (r2 * -0.25).add_(1).clamp_(min=0)
+    t = (r2*-0.25).add_(1).clamp_(min=0)
     t.mul_(t)
     return t.mul_(t)
 
@@ -169,74 +169,74 @@ def stroke(
 ): # distance (B,H,W), position along the stroke in [0, 1]
     "A straight brush stroke that may taper."
     dx, dy = b[0] - a[0], b[1] - a[1]
-    t = (((x - a[0]) * dx + (y - a[1]) * dy) / (dx * dx + dy * dy + 1e-9)).clamp_(0, 1)
-    ex, ey = x - a[0] - dx * t, y - a[1] - dy * t
-    return (ex * ex).add_(ey * ey).sqrt_().sub_((rb - ra) * t + ra), t
+    t = (((x - a[0])*dx + (y - a[1])*dy)/(dx*dx + dy*dy + 1e-9)).clamp_(0, 1)
+    ex, ey = x - a[0] - dx*t, y - a[1] - dy*t
+    return (ex*ex).add_(ey*ey).sqrt_().sub_((rb - ra)*t + ra), t
 
 # %% ../../nbs/worlds/01_render.ipynb #c1845638
 def rounded(
     x:Tensor, y:Tensor,
     w, h, # half width, half height
     r, # radius of the corners
-) -> Tensor:
+)->Tensor:
     "A rectangle with round corners about the origin."
     qx, qy = x.abs() - (w - r), y.abs() - (h - r)
     ox, oy = qx.clamp(min=0), qy.clamp(min=0)
-    return (ox * ox + oy * oy).sqrt() + torch.maximum(qx, qy).clamp(max=0) - r
+    return (ox*ox + oy*oy).sqrt() + torch.maximum(qx, qy).clamp(max=0) - r
 
 # %% ../../nbs/worlds/01_render.ipynb #1a2d375b
 def disc(
     x:Tensor, y:Tensor,
     r, # radius
-) -> Tensor:
+)->Tensor:
     "A disc about the origin."
-    return (x * x + y * y).sqrt_().sub_(r)
+    return (x*x + y*y).sqrt_().sub_(r)
 
 # %% ../../nbs/worlds/01_render.ipynb #14d90a71
 def rotation(
     yaw:Tensor, pitch:Tensor, roll:Tensor, # (B,) radians
-) -> Tensor: # (B, 3, 3), takes head coordinates to the page
+)->Tensor: # (B, 3, 3), takes head coordinates to the page
     "Rotation matrices from three angles."
-    angles = torch.stack([yaw, pitch, roll]).cpu().double()  # in double, so that its rounding does not show
+    angles = torch.stack([yaw, pitch, roll]).cpu().double() # in double, so that its rounding does not show
     (cy, cp, cr), (sy, sp, sr) = angles.cos().to(yaw), angles.sin().to(yaw)
-    rows = (cr * cy, cr * sy * sp - sr * cp, cr * sy * cp + sr * sp,
-            sr * cy, sr * sy * sp + cr * cp, sr * sy * cp - cr * sp,
-            -sy, cy * sp, cy * cp)
+    rows = (cr*cy, cr*sy*sp - sr*cp, cr*sy*cp + sr*sp,
+            sr*cy, sr*sy*sp + cr*cp, sr*sy*cp - cr*sp,
+            -sy, cy*sp, cy*cp)
     return torch.stack(rows, -1).view(-1, 3, 3)
 
 # %% ../../nbs/worlds/01_render.ipynb #54f80701
 def place(
     R:Tensor, # (B, 3, 3)
     x, y, z, # a point in head coordinates: numbers or (B,1,1)
-) -> list: # its three page coordinates, each (B,1,1)
+)->list: # its three page coordinates, each (B,1,1)
     "Where a point of the turned head lies on the page (and how far in front of it)."
-    return [R[:, k, 0, None, None] * x + R[:, k, 1, None, None] * y + R[:, k, 2, None, None] * z for k in range(3)]
+    return [R[:, k, 0, None, None]*x + R[:, k, 1, None, None]*y + R[:, k, 2, None, None]*z for k in range(3)]
 
 # %% ../../nbs/worlds/01_render.ipynb #ac3b1e53
 def unplace(
     R:Tensor, # (B, 3, 3)
     x:Tensor, y:Tensor, z:Tensor, # maps of page coordinates
-) -> list: # maps of head coordinates
+)->list: # maps of head coordinates
     "The point of the head that a page coordinate shows: the inverse of place."
-    return [(R[:, 0, k, None, None] * x).add_(R[:, 1, k, None, None] * y).add_(R[:, 2, k, None, None] * z) for k in range(3)]
+    return [(R[:, 0, k, None, None]*x).add_(R[:, 1, k, None, None]*y).add_(R[:, 2, k, None, None]*z) for k in range(3)]
 
 # %% ../../nbs/worlds/01_render.ipynb #3a2bd86b
 def unit(
     n, # three maps
-) -> list: # three maps, length one
+)->list: # three maps, length one
     "Scale a vector map to length one."
-    r = (n[0] * n[0]).add_(n[1] * n[1]).add_(n[2] * n[2]).add_(1e-12).sqrt_()
-    return [c / r for c in n]
+    r = (n[0]*n[0]).add_(n[1]*n[1]).add_(n[2]*n[2]).add_(1e-12).sqrt_()
+    return [c/r for c in n]
 
 # %% ../../nbs/worlds/01_render.ipynb #8e19527b
 def ellipsoid(
     R:Tensor, # (B, 3, 3)
     centre, radii, # three numbers or (B,1,1) each, in head coordinates
-) -> dict: # centre on the page `c` and matrix `M`, (B,1,1) each
+)->dict: # centre on the page `c` and matrix `M`, (B,1,1) each
     "An ellipsoid that turns with the head."
-    inv = [1 / (r * r) for r in radii]
+    inv = [1/(r*r) for r in radii]
     r = lambda i, j: R[:, i, j, None, None]
-    M = {(i, j): sum(r(i, k) * r(j, k) * inv[k] for k in range(3)) for i in range(3) for j in range(i, 3)}
+    M = {(i, j): sum(r(i, k)*r(j, k)*inv[k] for k in range(3)) for i in range(3) for j in range(i, 3)}
     return dict(c=place(R, *centre), M=[M[0, 0], M[0, 1], M[0, 2], M[1, 1], M[1, 2], M[2, 2]])
 
 # %% ../../nbs/worlds/01_render.ipynb #d5a26044
@@ -245,51 +245,51 @@ def seen(
     x:Tensor, y:Tensor, # maps
 ): # offset from the centre dx, dy; half the slope of E; E
     "Where each pixel's ray passes the middle of an ellipsoid."
-    a, b, c, d, f, g = e['M']
-    dx, dy, cross = x - e['c'][0], y - e['c'][1], b - c * f / g
-    gx, gy = ((a - c * c / g) * dx).add_(cross * dy), (cross * dx).add_((d - f * f / g) * dy)
-    return dx, dy, gx, gy, (gx * dx).add_(gy * dy)
+    a, b, c, d, f, g = e["M"]
+    dx, dy, cross = x - e["c"][0], y - e["c"][1], b - c*f/g
+    gx, gy = ((a - c*c/g)*dx).add_(cross*dy), (cross*dx).add_((d - f*f/g)*dy)
+    return dx, dy, gx, gy, (gx*dx).add_(gy*dy)
 
 # %% ../../nbs/worlds/01_render.ipynb #3acf2953
 def outline(
     rays, # from seen
-) -> Tensor:
+)->Tensor:
     "Signed distance to an ellipsoid's outline on the page."
     dx, dy, gx, gy, E = rays
     k = E.sqrt()
-    return (k - 1).mul_(k).div_((gx * gx).add_(gy * gy).sqrt_().add_(1e-6))
+    return (k - 1).mul_(k).div_((gx*gx).add_(gy*gy).sqrt_().add_(1e-6))
 
 # %% ../../nbs/worlds/01_render.ipynb #b6c3f008
 def depth(
     e:dict, # from ellipsoid
     rays, # from seen
-) -> Tensor: # z on the page
+)->Tensor: # z on the page
     "Depth of an ellipsoid's front; outside its outline it falls away steeply."
-    a, b, c, d, f, g = e['M']
+    a, b, c, d, f, g = e["M"]
     dx, dy, gx, gy, E = rays
     over = 1 - E
-    z = (over.clamp(min=0) / g).sqrt_().sub_(c / g * dx).sub_(f / g * dy).add_(e['c'][2])
+    z = (over.clamp(min=0)/g).sqrt_().sub_(c/g*dx).sub_(f/g*dy).add_(e["c"][2])
     return z.add_(over.clamp_(max=0).mul_(2))
 
 # %% ../../nbs/worlds/01_render.ipynb #8f30806d
 def normal(
     e:dict, # from ellipsoid
     rays, # from seen
-) -> list: # three maps, length one
+)->list: # three maps, length one
     "Normal of an ellipsoid's front; outside its outline it looks along the page."
-    a, b, c, d, f, g = e['M']
+    a, b, c, d, f, g = e["M"]
     dx, dy, gx, gy, E = rays
-    dz = ((1 - E).clamp_(min=0) / g).sqrt_().sub_(c / g * dx).sub_(f / g * dy)
-    return unit([(p * dx).add_(q * dy).add_(r * dz) for p, q, r in ((a, b, c), (b, d, f), (c, f, g))])
+    dz = ((1 - E).clamp_(min=0)/g).sqrt_().sub_(c/g*dx).sub_(f/g*dy)
+    return unit([(p*dx).add_(q*dy).add_(r*dz) for p, q, r in ((a, b, c), (b, d, f), (c, f, g))])
 
 # %% ../../nbs/worlds/01_render.ipynb #af3e3f89
 def shade(
     dark:Tensor, mid:Tensor, lit:Tensor, # (B,3,1,1)
     t:Tensor, # (B,H,W) amount of light in [0, 1]
-) -> Tensor: # (B,3,H,W)
+)->Tensor: # (B,3,H,W)
     "Shadow, colour and light mixed by the amount of light."
-    c = mix(dark, mid, (t * 1.6).clamp_(0, 1)[:, None])
-    return c.add_((lit - mid) * (t - 0.7).mul_(2.5).clamp_(0, 1)[:, None])
+    c = mix(dark, mid, (t*1.6).clamp_(0, 1)[:, None])
+    return c.add_((lit - mid)*(t - 0.7).mul_(2.5).clamp_(0, 1)[:, None])
 
 # %% ../../nbs/worlds/01_render.ipynb #a002577f
 class Sheet(dict):
@@ -298,14 +298,16 @@ class Sheet(dict):
 
     def __getattr__(self, name):
         if name not in self:
-            if '_from' not in self or name.startswith('__'): raise AttributeError(f'the sheet has no {name!r}; it has {", ".join(self)}')
-            sheet, view = self['_from']
+            if "_from" not in self or name.startswith("__"):
+                raise AttributeError(f'the sheet has no {name!r}; it has {", ".join(self)}')
+            sheet, view = self["_from"]
             self[name] = view(getattr(sheet, name))
         return self[name]
 
     def view(self, f):
         "The same sheet with f applied to every tensor, at the moment that it is asked for."
-        go = lambda v: {k: go(w) for k, w in v.items()} if isinstance(v, dict) else [go(w) for w in v] if isinstance(v, list) else f(v)
+        go = lambda v: {k: go(w) for k, w in v.items()} if isinstance(v, dict) else [go(w) for w in v] if isinstance(v,
+                list) else f(v)
         return Sheet(_from=(self, go))
 
 # %% ../../nbs/worlds/01_render.ipynb #841d1cf5
@@ -313,7 +315,7 @@ class Sheet(dict):
 def paint(self:Sheet,
     colour:Tensor, # (B,3,1,1) or (B,3,H,W) in [0, 1]
     cover:Tensor, # (B,H,W) in [0, 1]
-    label:int = None, # class of the pixels that are covered by more than half
+    label:int=None, # class of the pixels that are covered by more than half
     relief=None, # depth map and three maps of the normal
 ):
     "Lay a colour over the picture."
@@ -330,17 +332,18 @@ def paint(self:Sheet,
 def window(self:Sheet,
     points, # (x, y, ...) each, numbers or (B,1,1)
     margin:float,
-) -> Sheet: # painting on it paints on this sheet
+)->Sheet: # painting on it paints on this sheet
     "The part of the page that holds the points of all samples and a margin around them."
     h, w = self.ids.shape[1:]
-    margin = margin + 1.5 * self.px.max().item()
-    along = lambda k: torch.cat([torch.as_tensor(p[k], dtype=self.x.dtype, device=self.x.device).flatten() for p in points])
+    margin = margin + 1.5*self.px.max().item()
+    along = lambda k: torch.cat([torch.as_tensor(p[k], dtype=self.x.dtype, device=self.x.device).flatten()
+                                 for p in points])
     def span(place, at):
         hit = ((at >= (place.amin() - margin)) & (at <= (place.amax() + margin))).any(0).nonzero()[:, 0]
         return slice(int(hit[0]), int(hit[-1]) + 1) if len(hit) else slice(0, 0)
     c, r = span(along(0), self.x[:, 0, :]), span(along(1), self.y[:, :, 0])
     part = self.view(lambda t: t[..., r, c] if torch.is_tensor(t) and t.shape[-2:] == (h, w) else t)
-    part.x, part.y = part.x.contiguous(), part.y.contiguous()  # read often
+    part.x, part.y = part.x.contiguous(), part.y.contiguous() # read often
     return part
 
 # %% ../../nbs/worlds/01_render.ipynb #cac8acff
@@ -354,7 +357,7 @@ def where(self:Sheet,
     if len(k) == n: return painter(self)
     if not len(k): return
     part = self.view(lambda t: t.index_select(0, k) if torch.is_tensor(t) and t.dim() and len(t) == n else t)
-    canvas = [(getattr(self, name), getattr(part, name)) for name in ('image', 'ids', 'relief')]
+    canvas = [(getattr(self, name), getattr(part, name)) for name in ("image", "ids", "relief")]
     painter(part)
     for whole, painted in canvas:
         if whole is not None: whole.index_copy_(0, k, painted)
@@ -369,8 +372,9 @@ def pieces(
 ): # yields params, one piece after another
     "Params in pieces whose pictures fit into the cache together."
     h, w = (size, size) if isinstance(size, int) else size
-    if min(h, w) < least: raise ValueError(f'size {size} is too small for {what}; use at least {least} pixels')
-    torch.empty(2**25 - 2**16, dtype=torch.uint8)  # freed at once: from then on glibc keeps the memory of our many short-lived maps
+    if min(h, w) < least: raise ValueError(f"size {size} is too small for {what}; use at least {least} pixels")
+    # freed at once: from then on glibc keeps the memory of our many short-lived maps
+    torch.empty(2**25 - 2**16, dtype=torch.uint8)
     n = len(next(iter(p.values())))
-    count = max(1, chunk // (h * w))
+    count = max(1, chunk//(h*w))
     for k in range(0, n, count): yield {name: v[k:k + count] for name, v in p.items()}

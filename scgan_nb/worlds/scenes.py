@@ -15,22 +15,23 @@ from .scenes_params import SCENE_ATTRIBUTES, SCENES, scene_attributes, scene_par
 # %% ../../nbs/worlds/20_scenes.ipynb #9da1d3d7
 class Scenes(DrawnWorld):
     "Procedural landscapes; sample i is a pure function of (seed, i)."
-    attributes, extras = SCENE_ATTRIBUTES, ('depth',)
+    attributes, extras = SCENE_ATTRIBUTES, ("depth",)
 
     def __init__(self,
-        size:int = 64, # pixels, or (height, width)
-        seed:int = 0, # which world
-        n:int = 100_000, # number of samples
-        attrs:list|None = None, # names and order of the attributes; None: all of SCENE_ATTRIBUTES
-        keys:tuple = (), # extras for each batch: 'depth'
-        device='cpu', # where `batch` draws
+        size:int=64, # pixels, or (height, width)
+        seed:int=0, # which world
+        n:int=100_000, # number of samples
+        attrs:list|None=None, # names and order of the attributes; None: all of SCENE_ATTRIBUTES
+        keys:tuple=(), # extras for each batch: 'depth'
+        device="cpu", # where `batch` draws
     ): super().__init__(SCENES, size, seed, n, attrs, keys, device)
 
-    def draw_params(self, i:Tensor) -> dict: return scene_params(self.seed, i)
+    def draw_params(self, i:Tensor)->dict: return scene_params(self.seed, i)
 
     def render(self,
         params:dict, # from `params`, perhaps edited
-    ) -> Batch: # image, mask, instance, attrs and the extras
+    )->Batch: # image, mask, instance, attrs and the extras
         "The pictures of params."
         out = draw_scenes(params, self.size)
-        return Batch(image=out['image'], mask=out['mask'], instance=out['instance'], attrs=self.chosen(scene_attributes(params)), **{k: out[k] for k in self.keys})
+        return Batch(image=out["image"], mask=out["mask"], instance=out["instance"],
+                     attrs=self.chosen(scene_attributes(params)), **{k: out[k] for k in self.keys})

@@ -34,7 +34,7 @@ MOODS = torch.stack([colours(*row.split()) for row in '''
     3f4f9a f0985a ffd880 ffb25e 6a5f98 ffcf9a a56a8a c87f5f | 2b2a66 c2476f ff985c ff9560 5a4a8c ff9f80 7a3f7a a04a70
     3c3380 a25aa6 ffb49a ffa98a 655297 ffc0b4 8a58a0 8a5aa0 | 1c5872 e58f58 ffd78c ffb96a 4f6a86 ffd9a0 a87a70 4f8088
     0a1238 1b3068 41659a 8295d2 2b3a72 6478b0 26366a 1f3f78 | 061c30 0f4156 2f7a80 7ab4c0 1f455c 5490a0 1b4a5e 14505f
-    140f3a 36246e 7a529c 9a88cc 32286a 7a66ac 3a2c6c 3a2f78 | 0c1630 22365c 58708f 8ba0c4 2a385e 6880a4 2a3c62 23456a'''.replace('|', '\n').strip().splitlines()])
+    140f3a 36246e 7a529c 9a88cc 32286a 7a66ac 3a2c6c 3a2f78 | 0c1630 22365c 58708f 8ba0c4 2a385e 6880a4 2a3c62 23456a'''.replace("|", '\n').strip().splitlines()])
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #207bf046
 SKY, MIDDLE, LOW, LIGHT, SHADE, CLOUD, UNDER, DEEP = range(8)
@@ -42,50 +42,63 @@ SKY, MIDDLE, LOW, LIGHT, SHADE, CLOUD, UNDER, DEEP = range(8)
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #54d49844
 def mood(
     p:dict, # params
-) -> dict: # name -> (B,3,1,1)
+)->dict: # name -> (B,3,1,1)
     "The colours of the air: four moods for each time of day, greyed by clouds, veiled by fog."
-    m = MOODS.to(p['mood'].device)[(p['time'] * 4 + (p['mood'] * 4).floor()).long()]
-    grey = (p['weather'] == 1).float()[:, None]
-    fog = (p['weather'] == 2).float()[:, None]
+    m = MOODS.to(p["mood"].device)[(p["time"]*4 + (p["mood"]*4).floor()).long()]
+    grey = (p["weather"] == 1).float()[:, None]
+    fog = (p["weather"] == 2).float()[:, None]
     top, middle, low, light, shade, cloud, under, deep = m.unbind(1)
-    pale = .35 * middle + .65 * low.mean(1, keepdim=True) * top.new_tensor([.96, 1., 1.04])
-    top, middle, low = mix(top, pale * .74, grey * .68), mix(middle, pale * .90, grey * .66), mix(low, pale * 1.02, grey * .5)
-    light, shade = mix(light, .5 * (light + shade), grey * .6), mix(shade, shade * .5 + light * .36, grey * .5)
-    cloud, under = mix(cloud, pale * .93, grey * .8), mix(under, pale * .62, grey * .8)
-    haze = mix(.5 * (middle + low), low, .5)
-    veil = mix(.55 * middle + .45 * low, low, .6)
-    top, middle, cloud, under = mix(top, veil, fog * .55), mix(middle, veil, fog * .75), mix(cloud, veil, fog * .35), mix(under, veil, fog * .5)
-    light, haze = mix(light, .6 * light + .4 * shade, fog * .6), mix(haze, veil, fog)
-    c = dict(top=top, middle=middle, low=low, light=light * 1.06, shade=shade * .92, cloud=cloud, under=under, deep=mix(deep, .6 * deep + .4 * veil, fog), haze=haze)
+    pale = .35*middle + .65*low.mean(1, keepdim=True)*top.new_tensor([.96, 1., 1.04])
+    top, middle, low = mix(top, pale*.74, grey*.68), mix(middle, pale*.90, grey*.66), mix(low, pale*1.02, grey*.5)
+    light, shade = mix(light, .5*(light + shade), grey*.6), mix(shade, shade*.5 + light*.36, grey*.5)
+    cloud, under = mix(cloud, pale*.93, grey*.8), mix(under, pale*.62, grey*.8)
+    haze = mix(.5*(middle + low), low, .5)
+    veil = mix(.55*middle + .45*low, low, .6)
+    top, middle, cloud, under = (mix(top, veil, fog*.55), mix(middle, veil, fog*.75), mix(cloud, veil, fog*.35),
+                                 mix(under, veil, fog*.5))
+    light, haze = mix(light, .6*light + .4*shade, fog*.6), mix(haze, veil, fog)
+    c = dict(top=top, middle=middle, low=low, light=light*1.06, shade=shade*.92, cloud=cloud, under=under,
+             deep=mix(deep, .6*deep + .4*veil, fog), haze=haze)
     return {k: v.clamp(0, 1.1)[:, :, None, None] for k, v in c.items()}
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #94067ba0
-GRASS = torch.stack([colours('86b84a', '6ea84e', '9cc25a'), colours('a5cf5c', '8cc95f', 'b9d66a'), colours('c2a24a', 'cf9a48', 'a8a04e'), colours('f2f5fb', 'e8eef8', 'f7f4f2')])
-SAND = torch.stack([colours('f3dcae', 'e9c48e', 'f0cfa8'), colours('f3dcae', 'eccb98', 'f0d3ae'), colours('ecc890', 'e0b07c', 'e6c09a'), colours('ece6e0', 'e2dcd8', 'efe6da')])
-EARTH = torch.stack([colours('8a93a8', '9a8f9c', 'a08c80'), colours('8a93a8', '97a09a', 'a8958a'), colours('96848e', 'a07c72', '8a8698'), colours('98a6c0', 'a4a8bc', '9aaebf')])
-FOLIAGE = torch.stack([colours('4f9a48', '3f8a52', '74a83f', '5d9440'), colours('86c24f', 'f4b4c8', 'fbe0e8', '9ccf62'), colours('e0812f', 'cc4a34', 'ecb838', 'b8542f'), colours('dfe6f0', 'cfd8e6', 'e9ecf2', 'd6d4de')])
-NEEDLES = torch.stack([colours('2f7050', '3a7d4a', '2c6660'), colours('3a8058', '4a8a4f', '357268'), colours('3f6f4a', '4f7244', '3a665a'), colours('446f66', '4a7860', '40687a')])
-SHRUB = torch.stack([colours('5f9f45', '82a83f', '4a8f56'), colours('8cc255', 'a0c860', '7ab868'), colours('c86a3a', 'b8883a', 'a84a40'), colours('e4eaf4', 'd4dcea', 'eceaf0')])
-BLOOM = torch.stack([colours('f25f7a', 'ffd34f', 'f4f0ff'), colours('ff9ac0', 'fff2a0', 'c49af0'), colours('d83a3a', 'f2a83a', 'a82f4f'), colours('d8485a', 'ffffff', 'c8d8f0')])
-CROP = torch.stack([colours('ecc65a', 'd9b84a', '9d86d0', '9cb84a', 'b98a5a'), colours('b8d050', 'f2e25a', '8fc060', 'b98f64', 'a5c850'), colours('d8a850', 'b07f50', 'a0683f', 'e0bc60', 'c08a4a'), colours('e8eaf2', 'dcd8da', 'e4e2e8', 'd0ccd2', 'eef0f6')])
-WALLS = colours('f8ecd6', 'f4d6b4', 'e2e8e2', 'eeb79a', 'c9daea', 'f7efe0', 'c0665a', 'b98458', 'f2c85f', 'a8c4b0')
-ROOFS = colours('b5473a', 'cf6540', '84503f', '4f607f', '74506c', '3f7272', '9a3440')
-COATS = colours('e0463f', 'f2b134', '2f6fc0', 'f4f0e6', '3a9a7a', 'e87a9a', '6a4a9a', 'f07f3a')
-TROUSERS = colours('2f3a5a', '5a4438', '3f4a4a', '8a7a66')
-BODIES = colours('d93a34', 'f4c03a', '3a8fd0', 'f4f2ec', '3fae92', 'ef7f3f', '5a6a80')
-SAILS = colours('ffffff', 'fff2d8', 'f4665a', 'ffd05a', 'e8f2f8')
-COATS_OF_FUR = colours('f8f4ea', 'f2ece0', 'a8683f', '6a4a3a', 'd8a060', 'f4f0e8')
-SKINS = colours('f9d5bd', 'e8b48c', 'b97d52', '7a4a30')
+GRASS = torch.stack([colours("86b84a", "6ea84e", "9cc25a"), colours("a5cf5c", "8cc95f", "b9d66a"),
+                     colours("c2a24a", "cf9a48", "a8a04e"), colours("f2f5fb", "e8eef8", "f7f4f2")])
+SAND = torch.stack([colours("f3dcae", "e9c48e", "f0cfa8"), colours("f3dcae", "eccb98", "f0d3ae"),
+                    colours("ecc890", "e0b07c", "e6c09a"), colours("ece6e0", "e2dcd8", "efe6da")])
+EARTH = torch.stack([colours("8a93a8", "9a8f9c", "a08c80"), colours("8a93a8", "97a09a", "a8958a"),
+                     colours("96848e", "a07c72", "8a8698"), colours("98a6c0", "a4a8bc", "9aaebf")])
+FOLIAGE = torch.stack([colours("4f9a48", "3f8a52", "74a83f", "5d9440"), colours("86c24f", "f4b4c8", "fbe0e8", "9ccf62"),
+                       colours("e0812f", "cc4a34", "ecb838", "b8542f"),
+                       colours("dfe6f0", "cfd8e6", "e9ecf2", "d6d4de")])
+NEEDLES = torch.stack([colours("2f7050", "3a7d4a", "2c6660"), colours("3a8058", "4a8a4f", "357268"),
+                       colours("3f6f4a", "4f7244", "3a665a"), colours("446f66", "4a7860", "40687a")])
+SHRUB = torch.stack([colours("5f9f45", "82a83f", "4a8f56"), colours("8cc255", "a0c860", "7ab868"),
+                     colours("c86a3a", "b8883a", "a84a40"), colours("e4eaf4", "d4dcea", "eceaf0")])
+BLOOM = torch.stack([colours("f25f7a", "ffd34f", "f4f0ff"), colours("ff9ac0", "fff2a0", "c49af0"),
+                     colours("d83a3a", "f2a83a", "a82f4f"), colours("d8485a", "ffffff", "c8d8f0")])
+CROP = torch.stack([colours("ecc65a", "d9b84a", "9d86d0", "9cb84a", "b98a5a"),
+                    colours("b8d050", "f2e25a", "8fc060", "b98f64", "a5c850"),
+                    colours("d8a850", "b07f50", "a0683f", "e0bc60", "c08a4a"),
+                    colours("e8eaf2", "dcd8da", "e4e2e8", "d0ccd2", "eef0f6")])
+WALLS = colours("f8ecd6", "f4d6b4", "e2e8e2", "eeb79a", "c9daea", "f7efe0", "c0665a", "b98458", "f2c85f", "a8c4b0")
+ROOFS = colours("b5473a", "cf6540", "84503f", "4f607f", "74506c", "3f7272", "9a3440")
+COATS = colours("e0463f", "f2b134", "2f6fc0", "f4f0e6", "3a9a7a", "e87a9a", "6a4a9a", "f07f3a")
+TROUSERS = colours("2f3a5a", "5a4438", "3f4a4a", "8a7a66")
+BODIES = colours("d93a34", "f4c03a", "3a8fd0", "f4f2ec", "3fae92", "ef7f3f", "5a6a80")
+SAILS = colours("ffffff", "fff2d8", "f4665a", "ffd05a", "e8f2f8")
+COATS_OF_FUR = colours("f8f4ea", "f2ece0", "a8683f", "6a4a3a", "d8a060", "f4f0e8")
+SKINS = colours("f9d5bd", "e8b48c", "b97d52", "7a4a30")
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #e3ff13d9
 def pick(
     row:Tensor, # (n, 3), or (4, n, 3) by season
     u:Tensor, # (B,1,1) uniform
     season=None, # (B,1,1)
-) -> Tensor: # (B,3,1,1)
+)->Tensor: # (B,3,1,1)
     "One of some colours."
     row = row.to(u.device)
-    k = (u[:, 0, 0] * row.shape[-2]).long().clamp(0, row.shape[-2] - 1)
+    k = (u[:, 0, 0]*row.shape[-2]).long().clamp(0, row.shape[-2] - 1)
     return (row[k] if season is None else row[season[:, 0, 0].long(), k])[:, :, None, None]
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #1257474a
@@ -94,24 +107,24 @@ def glaze(
     colour:Tensor, # (B,3,1,1) or (B,3,H,W): by white light
     t, # amount of light in [0, 1]: a number or (B,H,W)
     far:Tensor, # (B,1,1), (B,H,1) or (B,H,W): how much air is in front of it, in [0, 1]
-) -> Tensor: # (B,3,H,W)
+)->Tensor: # (B,3,H,W)
     "A colour in the light of this picture: sun and sky, and haze in front."
     t, far = t[:, None] if torch.is_tensor(t) else t, far[:, None]
-    dark, bright, air = s.shade * (1 - far), s.light * (1 - far), s.haze * far
-    if colour.shape[-1] == 1: return mix(dark * colour + air, bright * colour + air, t)  # the same, but only light is a map
-    return (mix(dark, bright, t) * colour).add_(air)
+    dark, bright, air = s.shade*(1 - far), s.light*(1 - far), s.haze*far
+    if colour.shape[-1] == 1: return mix(dark*colour + air, bright*colour + air, t) # the same, but only light is a map
+    return (mix(dark, bright, t)*colour).add_(air)
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #1d0ca85d
 @cache
-def lattice(device) -> Tensor: # (4096,) in [0, 1]
+def lattice(device)->Tensor: # (4096,) in [0, 1]
     "Random numbers for the corners of a grid of 64 x 64 cells."
-    return (hash32(torch.arange(4096) + 977).double() / 2**32).float().to(device)
+    return (hash32(torch.arange(4096) + 977).double()/2**32).float().to(device)
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #630df497
 @cache
-def cells(device) -> list: # four of (4096,)
+def cells(device)->list: # four of (4096,)
     "For each cell of the grid its two left corners, and how much the right ones differ from them."
-    a = lattice(device).view(64, 64)  # row, column
+    a = lattice(device).view(64, 64) # row, column
     b = a.roll(-1, 0)
     return [t.flatten() for t in (a, a.roll(-1, 1) - a, b, b.roll(-1, 1) - b)]
 
@@ -119,19 +132,19 @@ def cells(device) -> list: # four of (4096,)
 def look(
     table:Tensor, # (n,) float
     k:Tensor, # int32 in [0, n), any shape
-) -> Tensor:
+)->Tensor:
     "Read a table at many places."
     return table.index_select(0, k.flatten()).view(k.shape)
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #b3a96dcb
 def noise(
     x:Tensor, y:Tensor, # coordinates; the cells of the noise have side 1
-) -> Tensor: # in [0, 1], of the shape of x and y together
+)->Tensor: # in [0, 1], of the shape of x and y together
     "A smooth random function of the plane."
     i, j = x.floor(), y.floor()
     x, y = x - i, y - j
-    x, y = (x * x).mul_((x * -2).add_(3)), (y * y).mul_((y * -2).add_(3))
-    k = (i.int() & 63) + (j.int() & 63) * 64
+    x, y = (x*x).mul_((x*-2).add_(3)), (y*y).mul_((y*-2).add_(3))
+    k = (i.int() & 63) + (j.int() & 63)*64
     a, along_a, b, along_b = (look(t, k) for t in cells(x.device))
     a, b = along_a.mul_(x).add_(a), along_b.mul_(x).add_(b)
     return b.sub_(a).mul_(y).add_(a)
@@ -142,9 +155,9 @@ def sprinkle(
 ): # offset from the cell's point, and a function that gives a random number in [0, 1] for each k = 0, 1, ...
     "Scattered points, such as stars or flowers."
     i, j, table = x.floor(), y.floor(), lattice(x.device)
-    cell = i.int() * 67 + j.int() * 131
-    r = lambda k: look(table, (cell + k * 977) & 4095)
-    return x - i - .2 - .6 * r(1), y - j - .2 - .6 * r(2), r
+    cell = i.int()*67 + j.int()*131
+    r = lambda k: look(table, (cell + k*977) & 4095)
+    return x - i - .2 - .6*r(1), y - j - .2 - .6*r(2), r
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #a8cf306b
 def batches(
@@ -154,10 +167,10 @@ def batches(
     pixels:int, # in a batch, about
 ): # yields numbers of things, the first row and column of each, and the number of rows and columns of all
     "Things of about one size go together, in rectangles as large as the largest of them needs."
-    rows, cols = ((2 * t + 3).ceil() for t in (h, w))
-    order = (rows * cols).argsort()
-    counts = ((rows * cols)[order].cumsum(0) / pixels).long().unique_consecutive(return_counts=True)[1]
-    def first(middle, count, most): return (middle - (count - 1) / 2).round().long().clamp(0, most - count)
+    rows, cols = ((2*t + 3).ceil() for t in (h, w))
+    order = (rows*cols).argsort()
+    counts = ((rows*cols)[order].cumsum(0)/pixels).long().unique_consecutive(return_counts=True)[1]
+    def first(middle, count, most): return (middle - (count - 1)/2).round().long().clamp(0, most - count)
     for which in order.split(counts.tolist()):
         height, width = min(int(rows[which].max()), page[0]), min(int(cols[which].max()), page[1])
         yield which, first(y[which], height, page[0]), first(x[which], width, page[1]), height, width
@@ -169,7 +182,7 @@ def scrap(self:Sheet,
     top:Tensor, left:Tensor, # (m,) int64 first row and column
     rows:int, cols:int,
     **values, # (m,) each, kept as (m,1,1)
-) -> Sheet: # x (m,1,cols), y (m,rows,1) and all that is known of those samples
+)->Sheet: # x (m,1,cols), y (m,rows,1) and all that is known of those samples
     "Small rectangles of the page to paint on."
     n = len(self.ids)
     part = self.view(lambda t: t.index_select(0, which) if torch.is_tensor(t) and t.dim() and len(t) == n else t)
@@ -185,17 +198,18 @@ def collage(self:Sheet,
     painters, # functions of a scrap: how much of the page remains, and what is added to it, (m,C,h,w) each, for the first C channels
     x:Tensor, y:Tensor, # (B,n) middles
     w:Tensor, h:Tensor, # (B,n) half the width and height that each needs
-    pixels:int = 2**16, # painted at a time, about
+    pixels:int=2**16, # painted at a time, about
     **values, # (B,n) each
 ):
     "Let painters work on scraps; then lay these on the page, in every sample the first one first."
     px, ready = float(self.px), {}
-    x, y, w, h = (x - self.x[0, 0, 0]) / px, (y - self.y[0, 0, 0]) / px, w / px, h / px
+    x, y, w, h = (x - self.x[0, 0, 0])/px, (y - self.y[0, 0, 0])/px, w/px, h/px
     for one in kind[kind >= 0].unique().tolist():
         b, k = (kind == one).nonzero().unbind(1)
         for which, top, left, rows, cols in batches(x[b, k], y[b, k], w[b, k], h[b, k], self.ids.shape[1:], pixels):
             i, j = b[which], k[which]
-            keep, add = painters[one](self.scrap(i, top, left, rows, cols, **{name: v[i, j] for name, v in values.items()}))
+            keep, add = painters[one](self.scrap(i, top, left, rows, cols,
+                                                 **{name: v[i, j] for name, v in values.items()}))
             ready |= zip(zip(i.tolist(), j.tolist()), zip(top.tolist(), left.tolist(), keep, add))
     for b, k in sorted(ready):
         top, left, keep, add = ready[b, k]
@@ -205,7 +219,7 @@ def collage(self:Sheet,
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #f634b074
 def solid(
     shape:Tensor, # covered part of each pixel
-) -> Tensor: # 0 or 1
+)->Tensor: # 0 or 1
     "Which pixels are covered by more than half."
     return torch.gt(shape, .5, out=torch.empty_like(shape))
 
@@ -216,7 +230,7 @@ def opaque(painter):
         s.canvas = s.x.new_zeros(len(s.x), 6, s.y.shape[1], s.x.shape[2])
         s.image, s.ids, s.bare = s.canvas[:, :3], s.canvas[:, 3], torch.ones_like(s.canvas[:, 0])
         painter(s)
-        hidden = solid(s.ids)  # things have numbers from 1 on
+        hidden = solid(s.ids) # things have numbers from 1 on
         torch.mul(hidden[:, None], torch.stack([s.far, s.number], 1), out=s.canvas[:, 4:])
         return torch.stack([s.bare, 1 - hidden], 1).repeat_interleave(3, 1), s.canvas
     return paint
@@ -226,7 +240,7 @@ def put(
     s:Sheet, # a scrap
     colour:Tensor, # (B,3,1,1) or (B,3,H,W)
     shape:Tensor, # (B,H,W) covered part of each pixel
-    label:str|None = None, # a class of SCENES; None for a veil that changes only the picture
+    label:str|None=None, # a class of SCENES; None for a veil that changes only the picture
 ):
     "Paint on a scrap, and note how much of the page remains bare."
     lay(s.image, colour, shape[:, None])
@@ -250,41 +264,42 @@ def land(
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #d32ed118
 def distance(
     s:Sheet, y,
-) -> Tensor: # 1 at the horizon, 0 in front
+)->Tensor: # 1 at the horizon, 0 in front
     "How far away the ground is."
-    t = ((y - s.horizon) / (1 - s.horizon)).clamp(0, 1)
-    return (1 - t) * (1 - t)
+    t = ((y - s.horizon)/(1 - s.horizon)).clamp(0, 1)
+    return (1 - t)*(1 - t)
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #5a721409
-def rgb(s:Sheet, *values:float) -> Tensor: # (1,3,1,1)
+def rgb(s:Sheet, *values:float)->Tensor: # (1,3,1,1)
     "A colour in red, green and blue."
     return s.x.new_tensor(values).view(1, 3, 1, 1)
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #f979d7cf
-def air(s:Sheet, far) -> Tensor: # in [0, 1]
+def air(s:Sheet, far)->Tensor: # in [0, 1]
     "How much haze lies in front of something."
     fog, snow = (s.weather == 2).float(), (s.weather == 1).float()
-    return ((.06 + .42 * far + .10 * snow * far) * (1 - fog) + fog * (.16 + .76 * far)).clamp(0, .93)
+    return ((.06 + .42*far + .10*snow*far)*(1 - fog) + fog*(.16 + .76*far)).clamp(0, .93)
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #e21f5786
 def blank(
     p:dict, # params
     size, # pixels, or (height, width)
-) -> Sheet:
+)->Sheet:
     "An empty sheet for these scenes: coordinates, canvas, light and colours."
     s = Sheet({k: v[:, None, None] for k, v in p.items() if v.dim() == 1})
-    s.update(kind=p['kind'], at_x=p['at_x'], at_y=p['at_y'], sizes=p['size'], as_=p['a'], bs=p['b'])
-    s.cloud_x, s.cloud_y = 2.2 * p['cloud_x'] - 1.1, -.95 + (p['horizon'][:, None] + .70) * p['cloud_y']
-    s.cloud_s, s.cloud_w = .20 + .22 * p['cloud_s'], p['cloud_w']
-    s.cloud_on = torch.arange(3, device=p['mood'].device) < (p['clouds'] * 4).floor()[:, None]
+    s.update(kind=p["kind"], at_x=p["at_x"], at_y=p["at_y"], sizes=p["size"], as_=p["a"], bs=p["b"])
+    s.cloud_x, s.cloud_y = 2.2*p["cloud_x"] - 1.1, -.95 + (p["horizon"][:, None] + .70)*p["cloud_y"]
+    s.cloud_s, s.cloud_w = .20 + .22*p["cloud_s"], p["cloud_w"]
+    s.cloud_on = torch.arange(3, device=p["mood"].device) < (p["clouds"]*4).floor()[:, None]
     s.update(mood(p))
     s.lx = torch.where(s.sun > 0, torch.where(s.sun_x < 0, -1., 1.), s.light_x)
-    s.grass, s.sand, s.rock, s.bloom = pick(GRASS, s.green, s.season), pick(SAND, s.earth, s.season), pick(EARTH, s.earth, s.season), pick(BLOOM, (s.green * 3.7) % 1, s.season)
-    s.bloom_too = pick(BLOOM, (s.green * 3.7 + .4) % 1, s.season)
+    s.grass, s.sand, s.rock, s.bloom = (pick(GRASS, s.green, s.season), pick(SAND, s.earth, s.season),
+                                        pick(EARTH, s.earth, s.season), pick(BLOOM, (s.green*3.7) % 1, s.season))
+    s.bloom_too = pick(BLOOM, (s.green*3.7 + .4) % 1, s.season)
     s.wood = pick(NEEDLES, s.green, s.season)
-    s.bark = colours('6f5242').to(p['mood'].device).view(1, 3, 1, 1)
-    x, y, px = page(size, p['mood'].device)
-    s.x, s.y, s.px, n = x, y, x.new_full((1, 1, 1), px), len(p['mood'])
+    s.bark = colours("6f5242").to(p["mood"].device).view(1, 3, 1, 1)
+    x, y, px = page(size, p["mood"].device)
+    s.x, s.y, s.px, n = x, y, x.new_full((1, 1, 1), px), len(p["mood"])
     s.canvas = x.new_zeros(n, 6, *x.shape[1:])
     s.image, s.ids, s.relief = s.canvas[:, :3], s.canvas[:, 3], s.canvas[:, 4:]
     s.whole, s.first = s.image, s.y[0, 0, 0]
@@ -293,13 +308,13 @@ def blank(
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #6e43940f
 def paint_sky(s:Sheet):
     "From the top to the horizon, with a glow around the sun and stars at night."
-    t = ((s.y[:, :, :1] + 1) / (s.horizon + 1.02)).clamp(0, 1)[:, None]
-    c = mix(s.top, s.middle, (t * 1.7).clamp(0, 1))
+    t = ((s.y[:, :, :1] + 1)/(s.horizon + 1.02)).clamp(0, 1)[:, None]
+    c = mix(s.top, s.middle, (t*1.7).clamp(0, 1))
     c = lay(c, s.low, step(.42, 1., t))
     s.image.copy_(c.expand_as(s.image))
     dx, dy = s.x - s.sun_x, s.y - s.sun_y
-    r2 = dx * dx + dy * dy
-    glow = (spot(r2 * 1.1) * .30 + spot(r2 * 6) * .28) * (.35 + .65 * (s.weather == 0).float()) * (.4 + .6 * s.sun)
+    r2 = dx*dx + dy*dy
+    glow = (spot(r2*1.1)*.30 + spot(r2*6)*.28)*(.35 + .65*(s.weather == 0).float())*(.4 + .6*s.sun)
     lay(s.image, mix(s.low, s.cloud, .6), glow[:, None])
     s.relief[:, 0] = 2.
 
@@ -307,63 +322,65 @@ def paint_sky(s:Sheet):
 def paint_stars(s:Sheet):
     "One star in some of the cells of a grid."
     cell = 6.5
-    dx, dy, r = sprinkle(s.x * cell, s.y * cell + 31 * s.mountain_phase)
-    size = (.03 + .05 * r(3) * r(3)).clamp(min=.5 * float(s.px) * cell)
-    bright = spot((dx * dx + dy * dy) / (size * size)) * r(4).gt_(.45) * (.25 + .75 * r(5)) * step(.1, -.35, s.y - s.horizon)
-    s.paint(rgb(s, 1., .98, .88), bright * .95 * (s.weather == 0).float())
+    dx, dy, r = sprinkle(s.x*cell, s.y*cell + 31*s.mountain_phase)
+    size = (.03 + .05*r(3)*r(3)).clamp(min=.5*float(s.px)*cell)
+    bright = spot((dx*dx + dy*dy)/(size*size))*r(4).gt_(.45)*(.25 + .75*r(5))*step(.1, -.35, s.y - s.horizon)
+    s.paint(rgb(s, 1., .98, .88), bright*.95*(s.weather == 0).float())
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #4ab2e818
 def paint_sun(s:Sheet):
     "The sun, or at night the moon with its craters."
     night = (s.time == 3).float()[:, None]
-    dx, dy = (s.x - s.sun_x) / s.sun_size, (s.y - s.sun_y) / s.sun_size
-    d = disc(dx, dy, 1.) * s.sun_size
+    dx, dy = (s.x - s.sun_x)/s.sun_size, (s.y - s.sun_y)/s.sun_size
+    d = disc(dx, dy, 1.)*s.sun_size
     warm, pale = mix(s.cloud, rgb(s, 1., .93, .62), .62), rgb(s, .96, .95, .86)
-    crater = spot(((dx - .3) / .3) ** 2 + ((dy + .2) / .28) ** 2) + spot(((dx + .35) / .22) ** 2 + ((dy - .3) / .22) ** 2) + spot(((dx + .25) / .16) ** 2 + ((dy + .45) / .16) ** 2)
-    c = mix(mix(warm, s.low * 1.05, (.35 * step(-1, 1, dy))[:, None]), pale * (1 - .16 * crater)[:, None], night)
-    c = lay(c, s.middle, .55 * (s.weather > 0).float()[:, None])
-    put(s, c.clamp(0, 1), cover(d, s.px), 'sun')
+    crater = (spot(((dx - .3)/.3)**2 + ((dy + .2)/.28)**2) + spot(((dx + .35)/.22)**2 + ((dy - .3)/.22)**2)
+              + spot(((dx + .25)/.16)**2 + ((dy + .45)/.16)**2))
+    c = mix(mix(warm, s.low*1.05, (.35*step(-1, 1, dy))[:, None]), pale*(1 - .16*crater)[:, None], night)
+    c = lay(c, s.middle, .55*(s.weather > 0).float()[:, None])
+    put(s, c.clamp(0, 1), cover(d, s.px), "sun")
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #b2d40241
 def paint_suns(s:Sheet):
     "The sun of each sample."
-    x, y, r = (t[:, 0] for t in (s.sun_x, s.sun_y, s.sun_size * 1.05))
-    s.collage(torch.where(s.sun[:, 0] > 0, 0, -1), [opaque(paint_sun)], x, y, r, r, far=0 * x + 2, number=0 * x)
+    x, y, r = (t[:, 0] for t in (s.sun_x, s.sun_y, s.sun_size*1.05))
+    s.collage(torch.where(s.sun[:, 0] > 0, 0, -1), [opaque(paint_sun)], x, y, r, r, far=0*x + 2, number=0*x)
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #42844bb1
 def paint_cloud(s:Sheet):
     "Heaps on a flat base, bright above and soft below."
-    u, v = (s.x - s.cx) / s.cs, (s.y - s.cy) / s.cs
+    u, v = (s.x - s.cx)/s.cs, (s.y - s.cy)/s.cs
     d, lit = None, None
-    a, b, r = s.x.new_tensor(((-.95, -.05, .30), (-.5, -.24, .40), (.05, -.42, .52), (.55, -.20, .40), (1., -.02, .26))).unbind(1)
-    j = s.cw * 37 + s.x.new_tensor([1.7 * k for k in range(5)])  # (B,1,5)
-    a, b, r = a + .14 * wave(j * 3), b + .10 * wave(j * 5), r * (1 + .18 * wave(j * 7))
+    a, b, r = s.x.new_tensor(((-.95, -.05, .30), (-.5, -.24, .40), (.05, -.42, .52), (.55, -.20, .40),
+                              (1., -.02, .26))).unbind(1)
+    j = s.cw*37 + s.x.new_tensor([1.7*k for k in range(5)]) # (B,1,5)
+    a, b, r = a + .14*wave(j*3), b + .10*wave(j*5), r*(1 + .18*wave(j*7))
     for a, b, r in zip(*(t.split(1, 2) for t in (a, b, r))):
         du, dv = u - a, v - b
         e = disc(du, dv, r)
-        t = .62 - .5 * dv / r + .28 * s.lx * du / r
+        t = .62 - .5*dv/r + .28*s.lx*du/r
         d, lit = (e, t) if d is None else (smin(d, e, .12), mix(lit, t, step(.10, -.10, e - d)))
-    d = torch.maximum(d, v - .12 - .02 * wave(9 * u)) + .07 * (noise(u * 5 + 9 * s.cw, v * 5) - .5)
-    soft = step(.10, -.42, v + .25 * (noise(u * 3.1, v * 3.1 + 7 * s.cw) - .5))
-    c = mix(s.under, s.cloud, (lit * .55 + .55 * soft).clamp(0, 1)[:, None])
-    put(s, c, cover(d * s.cs, s.px * 1.3), 'cloud')
+    d = torch.maximum(d, v - .12 - .02*wave(9*u)) + .07*(noise(u*5 + 9*s.cw, v*5) - .5)
+    soft = step(.10, -.42, v + .25*(noise(u*3.1, v*3.1 + 7*s.cw) - .5))
+    c = mix(s.under, s.cloud, (lit*.55 + .55*soft).clamp(0, 1)[:, None])
+    put(s, c, cover(d*s.cs, s.px*1.3), "cloud")
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #bcaa6747
 def paint_clouds(s:Sheet):
     "The clouds, one after the other."
-    place = s.cloud_x, s.cloud_y - .3 * s.cloud_s, 1.6 * s.cloud_s, .9 * s.cloud_s
-    s.collage(torch.where(s.cloud_on, 0, -1), [opaque(paint_cloud)], *place, far=0 * s.cloud_x + 2, number=0 * s.cloud_x,
+    place = s.cloud_x, s.cloud_y - .3*s.cloud_s, 1.6*s.cloud_s, .9*s.cloud_s
+    s.collage(torch.where(s.cloud_on, 0, -1), [opaque(paint_cloud)], *place, far=0*s.cloud_x + 2, number=0*s.cloud_x,
               cx=s.cloud_x, cy=s.cloud_y, cs=s.cloud_s, cw=s.cloud_w)
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #5598cd28
-def peaks(s:Sheet, high, phase) -> list: # of (B,1,W), and (B,1,1) three times
+def peaks(s:Sheet, high, phase)->list: # of (B,1,W), and (B,1,1) three times
     "Four peaks: the outline of each, where it stands, its height, and how far its foot leans to one side."
-    row = lambda first, by: s.x.new_tensor([first + by * k for k in range(4)])
-    a, b = noise(phase * 91 + row(0, 5.3), phase * 17 + .5), noise(phase * 53 + row(0, 7.7), phase * 29 + .5)  # (B,1,4)
-    c, h = row(-.93, .62) + .5 * (a - .5), high * (.42 + .58 * b)
-    wide, lean, steep = 1.15 + .5 * a, .9 * (b - .5), .55 + .55 * high
+    row = lambda first, by: s.x.new_tensor([first + by*k for k in range(4)])
+    a, b = noise(phase*91 + row(0, 5.3), phase*17 + .5), noise(phase*53 + row(0, 7.7), phase*29 + .5) # (B,1,4)
+    c, h = row(-.93, .62) + .5*(a - .5), high*(.42 + .58*b)
+    wide, lean, steep = 1.15 + .5*a, .9*(b - .5), .55 + .55*high
     each = (t.split(1, 2) for t in (c, h, wide, lean))
-    return [(h - (s.x[:, :1] - c).abs() * wide * steep, c, h, lean) for c, h, wide, lean in zip(*each)]
+    return [(h - (s.x[:, :1] - c).abs()*wide*steep, c, h, lean) for c, h, wide, lean in zip(*each)]
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #542405cb
 def foremost(
@@ -372,10 +389,10 @@ def foremost(
 ): # (B,H,W) where the peak stands that is seen, and its height
     "To which peak each pixel belongs."
     (rank, c, h, lean), *others = peaks
-    rank = rank + lean * below
-    c, h = c + 0 * below, h + 0 * below
+    rank = rank + lean*below
+    c, h = c + 0*below, h + 0*below
     for top, middle, height, lean in others:
-        other = top + lean * below
+        other = top + lean*below
         wins = (other - rank).gt_(0)
         c, h, rank = lay(c, middle, wins), lay(h, height, wins), torch.maximum(rank, other)
     return c, h
@@ -388,40 +405,41 @@ def paint_range(
 ):
     "A mountain range: a few peaks, each with a side in the light and a side in the shade, and snow above a jagged line."
     x, up, found = s.x[:, :1], s.horizon - s.y[:, :, :1], peaks(s, high, phase)
-    rough = (noise(x * 7 + 50 * phase, phase * 7) - .5) * .10 + (noise(x * 19 + 50 * phase, phase * 7) - .5) * .045
-    below = torch.stack([k[0] for k in found]).amax(0).clamp(min=-.05) + rough * (.4 + high) - up
+    rough = (noise(x*7 + 50*phase, phase*7) - .5)*.10 + (noise(x*19 + 50*phase, phase*7) - .5)*.045
+    below = torch.stack([k[0] for k in found]).amax(0).clamp(min=-.05) + rough*(.4 + high) - up
     c, h = foremost(found, below)
     u = s.x - c
-    crest = (u + (noise(u * 2 + 9 * c, up * 9 + 20 * phase) - .5) * (.09 + .5 * below.clamp(0, .4))) * s.lx
-    facet = noise(u * 5 + up * 8 * (1 - 2 * crest.lt(0).float()) + 40 * phase, up * 5 + u * 3)
-    snow = (s.snow + .30 * (s.season == 3).float()).clamp(0, 1)
-    line = h * (1 - snow) + .10 * (noise(x * 15 + 30 * phase, up * 6) - .5) + .05 * (facet - .5)
-    white = cover((line - up) * .8, s.px * 1.5) * (snow > .02).float()
-    rock = lay(s.rock * (.80 + .35 * facet)[:, None], rgb(s, .97, .98, 1.), white[:, None])
-    rock = glaze(s, rock, step(-.03, .03, crest) * .72 + .28 * facet, air(s, far * (1 - .5 * (up / (high + .05)).clamp(0, 1)) + .1))
-    land(s, rock, cover(-below, s.px) * (high > .01).float(), 'mountain', 1 + far)
+    crest = (u + (noise(u*2 + 9*c, up*9 + 20*phase) - .5)*(.09 + .5*below.clamp(0, .4)))*s.lx
+    facet = noise(u*5 + up*8*(1 - 2*crest.lt(0).float()) + 40*phase, up*5 + u*3)
+    snow = (s.snow + .30*(s.season == 3).float()).clamp(0, 1)
+    line = h*(1 - snow) + .10*(noise(x*15 + 30*phase, up*6) - .5) + .05*(facet - .5)
+    white = cover((line - up)*.8, s.px*1.5)*(snow > .02).float()
+    rock = lay(s.rock*(.80 + .35*facet)[:, None], rgb(s, .97, .98, 1.), white[:, None])
+    rock = glaze(s, rock, step(-.03, .03, crest)*.72 + .28*facet,
+                 air(s, far*(1 - .5*(up/(high + .05)).clamp(0, 1)) + .1))
+    land(s, rock, cover(-below, s.px)*(high > .01).float(), "mountain", 1 + far)
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #83e47afa
 def paint_mountains(s:Sheet, high, phase, far):
     "A range where there is one, on the rows that it can reach."
-    s = s.window([(-9, s.horizon - 1.1 * high - .04), (9, s.horizon)], 0)
+    s = s.window([(-9, s.horizon - 1.1*high - .04), (9, s.horizon)], 0)
     s.high, s.phase = high, phase
     s.where(high > 0, lambda q: paint_range(q, q.high, q.phase, far))
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #0c2877a8
-def hill_top(s:Sheet, high, phase, x:Tensor) -> Tensor: # y
+def hill_top(s:Sheet, high, phase, x:Tensor)->Tensor: # y
     "The skyline of a hill."
-    return s.horizon - high * (.45 + .4 * wave(1.7 * x + 6.28 * phase) + .15 * wave(4.1 * x + 17 * phase)).clamp(min=-.02)
+    return s.horizon - high*(.45 + .4*wave(1.7*x + 6.28*phase) + .15*wave(4.1*x + 17*phase)).clamp(min=-.02)
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #4fdbd9b8
 def paint_hill(s:Sheet, high, phase, far):
     "A grassy hill, brighter at its top, with the dark dots of far woods."
     x = s.x[:, :1]
     d = hill_top(s, high, phase, x) - s.y
-    woods = cover((.58 - noise(x * 6 + 40 * phase, (s.y[:, :, :1] - s.horizon) * 16 + 9 * phase)) * .2, s.px * 2) * step(.0, .05, -d)
-    slope = (.80 + .9 * d + .25 * s.lx * wave(1.7 * x + 6.28 * phase + 1.57)).clamp(0, 1)
-    grass = mix(s.grass * (.93 - .05 * far), s.wood, .45 * woods[:, None])
-    land(s, glaze(s, grass, slope, air(s, far) + 0 * s.horizon), cover(d, s.px), 'grass', 1 + far)
+    woods = cover((.58 - noise(x*6 + 40*phase, (s.y[:, :, :1] - s.horizon)*16 + 9*phase))*.2, s.px*2)*step(.0, .05, -d)
+    slope = (.80 + .9*d + .25*s.lx*wave(1.7*x + 6.28*phase + 1.57)).clamp(0, 1)
+    grass = mix(s.grass*(.93 - .05*far), s.wood, .45*woods[:, None])
+    land(s, glaze(s, grass, slope, air(s, far) + 0*s.horizon), cover(d, s.px), "grass", 1 + far)
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #d608f395
 def paint_hills(s:Sheet, high, phase, far):
@@ -435,14 +453,14 @@ def paint_ground(s:Sheet):
     "Meadow or sand: tufts and ripples that get finer towards the horizon."
     v = (s.y - s.horizon).clamp(min=.004)[:, :, :1]
     far = distance(s, s.y[:, :, :1])
-    x, gx, gz = s.x[:, :1], s.x[:, :1] / (v + .12), 1.1 / (v + .12)
-    patch = noise(gx * 1.6 + 30 * s.hill_phase, gz * 2.6)
-    blades = noise(x * 12 / (.4 + v), 34 / (.4 + v) + 30 * s.hill_phase)
-    ripple = wave(gz * 16 + 5 * noise(gx * 1.3, gz * 1.1)) * .5 + .5
+    x, gx, gz = s.x[:, :1], s.x[:, :1]/(v + .12), 1.1/(v + .12)
+    patch = noise(gx*1.6 + 30*s.hill_phase, gz*2.6)
+    blades = noise(x*12/(.4 + v), 34/(.4 + v) + 30*s.hill_phase)
+    ripple = wave(gz*16 + 5*noise(gx*1.3, gz*1.1))*.5 + .5
     sand = s.base
-    t = (.62 + .30 * patch - .06 * far + (1 - sand) * (blades - .5) * .34 * (1 - far) + sand * .22 * (ripple - .5)).clamp(0, 1)
-    ground = mix(s.grass, s.sand, sand[:, None]) * (1.06 - .20 * (1 - far) * (1 - .6 * (s.season == 3).float()))[:, None]
-    label = SCENES.id('grass') + (SCENES.id('sand') - SCENES.id('grass')) * sand
+    t = (.62 + .30*patch - .06*far + (1 - sand)*(blades - .5)*.34*(1 - far) + sand*.22*(ripple - .5)).clamp(0, 1)
+    ground = mix(s.grass, s.sand, sand[:, None])*(1.06 - .20*(1 - far)*(1 - .6*(s.season == 3).float()))[:, None]
+    label = SCENES.id("grass") + (SCENES.id("sand") - SCENES.id("grass"))*sand
     land(s, glaze(s, ground, t, air(s, far)), cover(s.horizon - s.y, s.px), label, far)
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #9934bd8f
@@ -450,14 +468,14 @@ def paint_flowers(s:Sheet):
     "Flowers in the meadow, in spring and summer."
     v = (s.y[:, :, :1] - s.horizon).clamp(min=.004)
     near = v + .3
-    du, dv, r = sprinkle(s.x[:, :1] * 6.5 / near, 19 / near + 31 * s.hill_phase)
-    size = (.013 * (.35 + v)).clamp(min=.55 * float(s.px))
-    r2 = (du * near / 6.5) ** 2 + (dv * near * near / 19) ** 2
-    here = noise(s.x[:, :1] * 2.2 / near + 9 * s.green, 3 / near)
-    grass = 1 - (s.ids - SCENES.id('grass')).abs().clamp(max=1)
-    bright = step(1.3, .6, r2 / (size * size)) * step(.42, .58, here) * r(3).gt_(.3) * step(.06, .25, v) * grass
-    ink = mix(s.bloom, s.bloom_too, r(4).gt_(.6)[:, None]) * mix(s.shade, s.light, .85)
-    s.paint(ink, bright * .92)
+    du, dv, r = sprinkle(s.x[:, :1]*6.5/near, 19/near + 31*s.hill_phase)
+    size = (.013*(.35 + v)).clamp(min=.55*float(s.px))
+    r2 = (du*near/6.5)**2 + (dv*near*near/19)**2
+    here = noise(s.x[:, :1]*2.2/near + 9*s.green, 3/near)
+    grass = 1 - (s.ids - SCENES.id("grass")).abs().clamp(max=1)
+    bright = step(1.3, .6, r2/(size*size))*step(.42, .58, here)*r(3).gt_(.3)*step(.06, .25, v)*grass
+    ink = mix(s.bloom, s.bloom_too, r(4).gt_(.6)[:, None])*mix(s.shade, s.light, .85)
+    s.paint(ink, bright*.92)
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #4715b06d
 def paint_fields(s:Sheet):
@@ -465,45 +483,48 @@ def paint_fields(s:Sheet):
     x, y = s.x[:, :1], s.y[:, :, :1]
     v = (y - s.horizon).clamp(min=.004)
     far = distance(s, y)
-    gx = (x - s.field_x) / (v + .06)
-    tufts = noise(x * 22, 30 / (.4 + v))
-    fine = (((v + .06) * .24 / s.px - 1.) * .5).clamp(0, 1)
-    for crop, edge, side, rows in ((s.crop, s.field_y, 1., wave(gx * 24 + 2 * s.crop2)), (s.crop2, s.field_y * .4 + .02, -1., wave(gx * 2.2 + 30 / (v + .3)))):
-        t = (.72 + rows * .24 * fine + (tufts - .5) * .24).clamp(0, 1)
-        ends = torch.maximum(s.horizon + edge * (1 - s.horizon) + .02 * wave(4 * x) - s.y, s.y - s.horizon - (edge + .52) * (1 - s.horizon) - .05 * wave(1.7 * x + 2 * side))
-        d = torch.maximum(.02 + .05 * v - side * (s.x - s.field_x - (s.crop - .5) * 1.1 * v), ends)
-        crop = pick(CROP, crop, s.season) * (1.03 - .12 * (1 - far))[:, None]
-        land(s, glaze(s, crop, t, air(s, far)), cover(d, s.px), 'field', far)
+    gx = (x - s.field_x)/(v + .06)
+    tufts = noise(x*22, 30/(.4 + v))
+    fine = (((v + .06)*.24/s.px - 1.)*.5).clamp(0, 1)
+    for crop, edge, side, rows in ((s.crop, s.field_y, 1., wave(gx*24 + 2*s.crop2)),
+                                   (s.crop2, s.field_y*.4 + .02, -1., wave(gx*2.2 + 30/(v + .3)))):
+        t = (.72 + rows*.24*fine + (tufts - .5)*.24).clamp(0, 1)
+        ends = torch.maximum(s.horizon + edge*(1 - s.horizon) + .02*wave(4*x) - s.y,
+                             s.y - s.horizon - (edge + .52)*(1 - s.horizon) - .05*wave(1.7*x + 2*side))
+        d = torch.maximum(.02 + .05*v - side*(s.x - s.field_x - (s.crop - .5)*1.1*v), ends)
+        crop = pick(CROP, crop, s.season)*(1.03 - .12*(1 - far))[:, None]
+        land(s, glaze(s, crop, t, air(s, far)), cover(d, s.px), "field", far)
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #6364889f
-def course(s:Sheet) -> dict:
+def course(s:Sheet)->dict:
     "The numbers of the banks and the way."
-    return {k: getattr(s, k) for k in ('bank', 'bank_slope', 'bank_phase', 'far_bank', 'way_top', 'way_near', 'way_far', 'way_width', 'bend')}
+    return {k: getattr(s, k) for k in ("bank", "bank_slope", "bank_phase", "far_bank", "way_top", "way_near", "way_far",
+                                       "way_width", "bend")}
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #d559e76e
 def mirror(
     s:Sheet, line, # (B,1,1) y of the line that the water mirrors at
     wobble:Tensor, # (B,h,W) how far the image is moved, in the units of the page
-) -> Tensor: # (B,3,h,W)
+)->Tensor: # (B,3,h,W)
     "The whole picture upside down, as water shows it."
     whole, (H, W) = s.whole, s.whole.shape[2:]
-    row = ((line - .66 * (s.y - line) + wobble - s.first) / s.px).round().int().clamp(0, H - 1)
-    place = row * W + torch.arange(W, device=row.device, dtype=row.dtype)
-    plane = torch.arange(len(whole) * 3, device=row.device, dtype=row.dtype).view(-1, 3, 1, 1) * (H * W)
+    row = ((line - .66*(s.y - line) + wobble - s.first)/s.px).round().int().clamp(0, H - 1)
+    place = row*W + torch.arange(W, device=row.device, dtype=row.dtype)
+    plane = torch.arange(len(whole)*3, device=row.device, dtype=row.dtype).view(-1, 3, 1, 1)*(H*W)
     return look(whole.flatten(), place[:, None] + plane)
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #c69a0eee
-def edges(s:Sheet) -> tuple: # (B,H,W) each, negative inside
+def edges(s:Sheet)->tuple: # (B,H,W) each, negative inside
     "How far it is to the edge of sea, lake or river, and to the edge of its beach."
     x, y = s.x[:, :1], s.y[:, :, :1]
     river, far = (s.water == 3).float(), distance(s, y)
     mid, half = way(course(s), y)
     near = bank(course(s), x) - s.y
     away = torch.where(s.water == 2, far_bank(course(s), x), s.horizon) - s.y
-    stream = torch.maximum((s.x - mid).abs() - half, s.way_top - y) * .8
-    rim = s.beach * (.35 + .65 * (1 - far))
+    stream = torch.maximum((s.x - mid).abs() - half, s.way_top - y)*.8
+    rim = s.beach*(.35 + .65*(1 - far))
     d = lay(torch.maximum(away, -near), stream, river)
-    return d, lay(torch.maximum(away, -near - rim), d - .10 * (1 - far) * (s.beach > 0), river)
+    return d, lay(torch.maximum(away, -near - rim), d - .10*(1 - far)*(s.beach > 0), river)
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #122694bf
 def paint_beach(s:Sheet):
@@ -511,10 +532,10 @@ def paint_beach(s:Sheet):
     x, y = s.x[:, :1], s.y[:, :, :1]
     d, beach = edges(s)
     far, v = distance(s, y), (y - s.horizon).clamp(min=0)
-    wet = .55 + .45 * step(.0, .07, d)
-    grain = noise(x * 21, y * 23 / (.4 + v))
-    sand = glaze(s, s.sand, (.55 + .3 * wet + .2 * (grain - .5)).clamp(0, 1), air(s, far)).mul_((.80 + .2 * wet)[:, None])
-    land(s, sand, cover(beach, s.px), 'sand', far)
+    wet = .55 + .45*step(.0, .07, d)
+    grain = noise(x*21, y*23/(.4 + v))
+    sand = glaze(s, s.sand, (.55 + .3*wet + .2*(grain - .5)).clamp(0, 1), air(s, far)).mul_((.80 + .2*wet)[:, None])
+    land(s, sand, cover(beach, s.px), "sand", far)
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #d7a82b1b
 def paint_water(s:Sheet):
@@ -523,17 +544,19 @@ def paint_water(s:Sheet):
     x, y = s.x[:, :1], s.y[:, :, :1]
     far, v = distance(s, y), (y - s.horizon).clamp(min=0)
     d = edges(s)[0]
-    ripple = noise(x * 2.6 / (.22 + v) + 20 * s.bank_phase, 10.5 / (v + .22) + 9 * s.bank_phase)
-    c = mirror(s, torch.where(s.water == 2, s.far_bank, s.horizon), (ripple - .5) * (.03 + .22 * v))
-    lay(c, s.deep * (.80 + .45 * far)[:, None], (.28 + .50 * (1 - far) * (1 - .25 * river))[:, None])
-    crest = step(.60, .80, ripple) * (.10 + .22 * v.clamp(0, 1))
-    lay(c, s.cloud * .5 + s.low * .5, crest[:, None])
-    lay(c, s.deep * .55, (step(.36, .2, ripple) * .28 * (1 - far))[:, None])
-    beam = spot(((x - s.sun_x) / (.10 + .35 * v)) ** 2) * step(.50, .62, ripple) * s.sun * (s.weather == 0).float() * (.9 - .35 * (s.time == 0).float())
-    lay(c, s.cloud * .45 + s.light * .55, beam.clamp(0, 1)[:, None] * .9)
-    foam = cover((d + .018 + .01 * wave(9 * x + 4)).abs() - .007 - .008 * (1 - far), s.px) * sea * step(.08, .2, v)
-    lay(c, s.light * .6 + s.cloud * .4, foam[:, None] * .8)
-    land(s, c.clamp_(0, 1), cover(d, s.px), 'water', far)
+    ripple = noise(x*2.6/(.22 + v) + 20*s.bank_phase, 10.5/(v + .22) + 9*s.bank_phase)
+    c = mirror(s, torch.where(s.water == 2, s.far_bank, s.horizon), (ripple - .5)*(.03 + .22*v))
+    lay(c, s.deep*(.80 + .45*far)[:, None], (.28 + .50*(1 - far)*(1 - .25*river))[:, None])
+    crest = step(.60, .80, ripple)*(.10 + .22*v.clamp(0, 1))
+    lay(c, s.cloud*.5 + s.low*.5, crest[:, None])
+    lay(c, s.deep*.55, (step(.36, .2, ripple)*.28*(1 - far))[:, None])
+    beam = (spot(((x - s.sun_x)/(.10 + .35*v))**2)*step(.50, .62,
+                                                        ripple)*s.sun*(s.weather == 0).float()*(.9
+            - .35*(s.time == 0).float()))
+    lay(c, s.cloud*.45 + s.light*.55, beam.clamp(0, 1)[:, None]*.9)
+    foam = cover((d + .018 + .01*wave(9*x + 4)).abs() - .007 - .008*(1 - far), s.px)*sea*step(.08, .2, v)
+    lay(c, s.light*.6 + s.cloud*.4, foam[:, None]*.8)
+    land(s, c.clamp_(0, 1), cover(d, s.px), "water", far)
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #baa8e503
 def paint_road(s:Sheet):
@@ -542,33 +565,35 @@ def paint_road(s:Sheet):
     mid, half = way(course(s), y)
     e, far = x - mid, distance(s, y)
     asphalt, snowy = (s.road == 1).float(), (s.season == 3).float()[:, None]
-    d = torch.maximum((e.abs() - half + .012 * (1 - asphalt) * wave(17 * y)) * .9, s.way_top - y)
-    u = (e / half).abs()
-    dirt = mix(pick(SAND, s.earth, 0 * s.season) * rgb(s, .92, .82, .72), rgb(s, .84, .82, .84), snowy * .6)
-    c = mix(dirt, mix(rgb(s, .46, .47, .54), rgb(s, .60, .62, .70), snowy * .7), asphalt[:, None])
-    grain = noise(x * 17 / (.3 + far), y * 30)
-    ruts = (1 - asphalt) * (spot(((u - .5) / .22) ** 2) * .22)
-    t = (.78 - ruts + .22 * (grain - .5) - .16 * step(.75, 1., u)).clamp(0, 1)
+    d = torch.maximum((e.abs() - half + .012*(1 - asphalt)*wave(17*y))*.9, s.way_top - y)
+    u = (e/half).abs()
+    dirt = mix(pick(SAND, s.earth, 0*s.season)*rgb(s, .92, .82, .72), rgb(s, .84, .82, .84), snowy*.6)
+    c = mix(dirt, mix(rgb(s, .46, .47, .54), rgb(s, .60, .62, .70), snowy*.7), asphalt[:, None])
+    grain = noise(x*17/(.3 + far), y*30)
+    ruts = (1 - asphalt)*(spot(((u - .5)/.22)**2)*.22)
+    t = (.78 - ruts + .22*(grain - .5) - .16*step(.75, 1., u)).clamp(0, 1)
     c = glaze(s, c, t, air(s, far))
-    dash = (wave(9 / ((y - s.horizon).clamp(min=.01) + .1)) > -.1).float() * cover((u - .045) * half, s.px)
-    edge = cover(((u - .90).abs() - .03) * half, s.px)
-    lay(c, mix(s.shade, s.light, .9), (asphalt * .85 * torch.maximum(dash, edge * .8))[:, None])
-    land(s, c, cover(d, s.px), 'road', far)
+    dash = (wave(9/((y - s.horizon).clamp(min=.01) + .1)) > -.1).float()*cover((u - .045)*half, s.px)
+    edge = cover(((u - .90).abs() - .03)*half, s.px)
+    lay(c, mix(s.shade, s.light, .9), (asphalt*.85*torch.maximum(dash, edge*.8))[:, None])
+    land(s, c, cover(d, s.px), "road", far)
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #a4050a84
-SHADOWS = dict(conifer=(.30, .07), tree=(.36, .07), bush=(.85, .16), house=(.72, .08), tower=(.24, .05), person=(.24, .06), car=(.72, .12), animal=(.55, .10))  # half width, half depth
+# half width, half depth
+SHADOWS = dict(conifer=(.30, .07), tree=(.36, .07), bush=(.85, .16), house=(.72, .08), tower=(.24, .05),
+               person=(.24, .06), car=(.72, .12), animal=(.55, .10))
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #10caeabd
 def paint_shadow(s:Sheet):
     "The shadow on the ground below a thing, longer on the side away from the light: what remains of the page, and nothing added."
-    du = s.u + s.shift * s.lx
-    r2 = (du / s.wide) ** 2 + (s.v / s.flat) ** 2
-    soft = spot(r2 * 2.2) * (.50 - .22 * (s.weather > 0).float())
-    keep = 1 - (1 - s.shade * .62) * soft[:, None]
+    du = s.u + s.shift*s.lx
+    r2 = (du/s.wide)**2 + (s.v/s.flat)**2
+    soft = spot(r2*2.2)*(.50 - .22*(s.weather > 0).float())
+    keep = 1 - (1 - s.shade*.62)*soft[:, None]
     return keep, torch.zeros_like(keep)
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #3358a5d8
-def tint(s:Sheet, colour:Tensor, t) -> Tensor: # (B,3,H,W)
+def tint(s:Sheet, colour:Tensor, t)->Tensor: # (B,3,H,W)
     "A colour of the thing at work, in the light and behind the air in front of it."
     return glaze(s, colour, t, s.veil)
 
@@ -581,34 +606,34 @@ def part(
     label:str, # a class of SCENES
 ):
     "Paint a part of the thing at work."
-    put(s, tint(s, colour, t), cover(d * s.size, s.px), label)
+    put(s, tint(s, colour, t), cover(d*s.size, s.px), label)
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #f1b0fe2e
-def rim(s:Sheet, d:Tensor, side:Tensor) -> Tensor: # (B,H,W)
+def rim(s:Sheet, d:Tensor, side:Tensor)->Tensor: # (B,H,W)
     "A line of light along the edge that faces the sun, at dawn and dusk."
-    low = ((s.time == 1) | (s.time == 2)).float() * (s.weather == 0).float()
-    return step(-.09, -.01, d) * step(.1, .8, side) * low * .75
+    low = ((s.time == 1) | (s.time == 2)).float()*(s.weather == 0).float()
+    return step(-.09, -.01, d)*step(.1, .8, side)*low*.75
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #15cda534
 def paint_conifer(s:Sheet):
     "A fir: tiers of branches, snow on them in winter."
     trunk = rounded(s.u, s.v + .07, .035, .09, .02)
-    part(s, s.bark, .35, trunk, 'conifer')
-    k = ((-s.v - .08) / .94)
-    q = (1 - k).clamp(0, 1) * 4.6 + .35 * s.a
+    part(s, s.bark, .35, trunk, "conifer")
+    k = ((-s.v - .08)/.94)
+    q = (1 - k).clamp(0, 1)*4.6 + .35*s.a
     f = q - q.floor()
-    wide = (.27 + .07 * s.b) * (1 - k).clamp(0, 1) * (.62 + .46 * f) + .004
-    jag = (noise(s.u * 16 + 31 * s.a, s.v * 13) - .5) * .07 * (1 - k).clamp(0, 1)
-    d = torch.maximum(torch.maximum(s.u.abs() - wide + jag, -k), k - 1) * .8
-    clump = noise(s.u * 13 + 17 * s.b, s.v * 17)
-    side = s.u * s.lx / (wide + .02)
-    t = (.42 + .40 * side - .34 * (1 - step(.0, .38, f)) + .34 * (clump - .5)).clamp(0, 1)
+    wide = (.27 + .07*s.b)*(1 - k).clamp(0, 1)*(.62 + .46*f) + .004
+    jag = (noise(s.u*16 + 31*s.a, s.v*13) - .5)*.07*(1 - k).clamp(0, 1)
+    d = torch.maximum(torch.maximum(s.u.abs() - wide + jag, -k), k - 1)*.8
+    clump = noise(s.u*13 + 17*s.b, s.v*17)
+    side = s.u*s.lx/(wide + .02)
+    t = (.42 + .40*side - .34*(1 - step(.0, .38, f)) + .34*(clump - .5)).clamp(0, 1)
     needles = pick(NEEDLES, s.b, s.season)
     c = tint(s, needles, t)
-    lay(c, s.light * needles * 1.2 + .1 * s.light, rim(s, d, side)[:, None])
-    white = (s.season == 3).float() * step(.35, .75, f + .5 * (clump - .5) + .25 * side) * (.55 + .45 * step(0, .6, k + .5 * s.a))
-    lay(c, tint(s, rgb(s, .95, .97, 1.), (.55 + .4 * side).clamp(0, 1)), white[:, None])
-    put(s, c.clamp(0, 1), cover(d * s.size, s.px), 'conifer')
+    lay(c, s.light*needles*1.2 + .1*s.light, rim(s, d, side)[:, None])
+    white = (s.season == 3).float()*step(.35, .75, f + .5*(clump - .5) + .25*side)*(.55 + .45*step(0, .6, k + .5*s.a))
+    lay(c, tint(s, rgb(s, .95, .97, 1.), (.55 + .4*side).clamp(0, 1)), white[:, None])
+    put(s, c.clamp(0, 1), cover(d*s.size, s.px), "conifer")
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #e07c26a3
 def clumps(
@@ -619,30 +644,32 @@ def clumps(
     "Foliage: balls that grow together, each lit by itself."
     d, t = None, None
     a, b, r = s.x.new_tensor(balls).unbind(1)
-    j = 50 * s.a + s.x.new_tensor([2.3 * k for k in range(len(balls))])  # (B,1,K)
-    a, b, r = slim * a * (1 + .2 * wave(j)) + .05 * wave(3 * j), b + .05 * wave(5 * j), r * (1 + .16 * wave(7 * j))
+    j = 50*s.a + s.x.new_tensor([2.3*k for k in range(len(balls))]) # (B,1,K)
+    a, b, r = slim*a*(1 + .2*wave(j)) + .05*wave(3*j), b + .05*wave(5*j), r*(1 + .16*wave(7*j))
     for a, b, r in zip(*(t.split(1, 2) for t in (a, b, r))):
         du, dv = s.u - a, s.v - b
         e = disc(du, dv, r)
-        lit = .46 + .40 * s.lx * du / r - .36 * dv / r
+        lit = .46 + .40*s.lx*du/r - .36*dv/r
         if d is None: d, t = e, lit
         else:
             over = step(.05, -.02, e)
             d, t = smin(d, e, .06), mix(t, lit + .05, over)
-    leaves = noise(s.u * grain + 23 * s.a, s.v * grain) - .5
-    return d + .10 * leaves * (10 / grain), (t + .42 * leaves).clamp(0, 1)
+    leaves = noise(s.u*grain + 23*s.a, s.v*grain) - .5
+    return d + .10*leaves*(10/grain), (t + .42*leaves).clamp(0, 1)
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #69afbf65
 def paint_tree(s:Sheet):
     "A broadleaf tree: green, in blossom, golden, or white with frost."
-    trunk = stroke(s.u, s.v, (0., 0.), (.03 * wave(40 * s.a), -.5), .048, .03)[0]
-    branch = torch.minimum(stroke(s.u, s.v, (0., -.30), (.16, -.56), .022, .012)[0], stroke(s.u, s.v, (0., -.26), (-.15, -.54), .022, .012)[0])
-    part(s, s.bark, (.5 + 6 * s.u * s.lx).clamp(0, 1), torch.minimum(trunk, branch), 'tree')
-    d, t = clumps(s, ((-.20, -.50, .17), (.22, -.50, .17), (.0, -.80, .19), (-.17, -.68, .20), (.18, -.68, .19), (.02, -.56, .19)), 11., .78 + .34 * s.b)
-    leaf = pick(FOLIAGE, (s.a * 7.3 + s.b) % 1, s.season)
+    trunk = stroke(s.u, s.v, (0., 0.), (.03*wave(40*s.a), -.5), .048, .03)[0]
+    branch = torch.minimum(stroke(s.u, s.v, (0., -.30), (.16, -.56), .022, .012)[0],
+                           stroke(s.u, s.v, (0., -.26), (-.15, -.54), .022, .012)[0])
+    part(s, s.bark, (.5 + 6*s.u*s.lx).clamp(0, 1), torch.minimum(trunk, branch), "tree")
+    d, t = clumps(s, ((-.20, -.50, .17), (.22, -.50, .17), (.0, -.80, .19), (-.17, -.68, .20), (.18, -.68, .19),
+                      (.02, -.56, .19)), 11., .78 + .34*s.b)
+    leaf = pick(FOLIAGE, (s.a*7.3 + s.b) % 1, s.season)
     c = tint(s, leaf, t)
-    lay(c, s.light * leaf * 1.15 + .12 * s.light, rim(s, d, s.u * s.lx * 3 - (s.v + .62) * 1.5)[:, None])
-    put(s, c.clamp(0, 1), cover(d * s.size, s.px), 'tree')
+    lay(c, s.light*leaf*1.15 + .12*s.light, rim(s, d, s.u*s.lx*3 - (s.v + .62)*1.5)[:, None])
+    put(s, c.clamp(0, 1), cover(d*s.size, s.px), "tree")
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #86b95201
 def paint_bush(s:Sheet):
@@ -651,213 +678,226 @@ def paint_bush(s:Sheet):
     d = torch.maximum(d, s.v - .02)
     leaf = pick(SHRUB, s.b, s.season)
     c = tint(s, leaf, t)
-    du, dv, r = sprinkle(s.u * 5.2 + 40 * s.b, s.v * 5.2 + 11 * s.a)
-    dots = cover(((du * du + dv * dv).sqrt() - .20 - .16 * r(3)) * s.size * .19, s.px) * (r(4) > .35).float() * ((s.a + s.b) % 1 < .62).float()
-    lay(c, tint(s, pick(BLOOM, (s.b * 5 + s.a) % 1, s.season), (t + .35).clamp(0, 1)), dots[:, None])
-    put(s, c.clamp(0, 1), cover(d * s.size, s.px), 'bush')
+    du, dv, r = sprinkle(s.u*5.2 + 40*s.b, s.v*5.2 + 11*s.a)
+    dots = (cover(((du*du + dv*dv).sqrt() - .20 - .16*r(3))*s.size*.19,
+                  s.px)*(r(4) > .35).float()*((s.a + s.b) % 1 < .62).float())
+    lay(c, tint(s, pick(BLOOM, (s.b*5 + s.a) % 1, s.season), (t + .35).clamp(0, 1)), dots[:, None])
+    put(s, c.clamp(0, 1), cover(d*s.size, s.px), "bush")
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #a0b50826
-def slab(x, y, x0, x1, y0, y1) -> Tensor:
+def slab(x, y, x0, x1, y0, y1)->Tensor:
     "A box between two corners."
-    return torch.maximum((x - (x0 + x1) * .5).abs() - (x1 - x0) * .5, (y - (y0 + y1) * .5).abs() - (y1 - y0) * .5)
+    return torch.maximum((x - (x0 + x1)*.5).abs() - (x1 - x0)*.5, (y - (y0 + y1)*.5).abs() - (y1 - y0)*.5)
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #0d3a606d
 def paint_house(s:Sheet):
     "A house seen from a corner: gable with a door, long side with windows, roof with tiles and a chimney."
     turned = torch.where(s.a < .5, -1., 1.)
-    s.u, lx = s.u * turned, s.lx * turned
-    s.tall = .46 + .16 * (s.b > .55).float()
-    s.front, s.side = (.62 - .38 * lx).clamp(0, 1), (.62 + .38 * lx).clamp(0, 1)  # the light on them
-    s.wall = pick(WALLS, (s.a * 3.7 + s.b * 1.9) % 1)
-    s.roof = pick(ROOFS, (s.a * 5.3 + s.b * 2.7) % 1)
+    s.u, lx = s.u*turned, s.lx*turned
+    s.tall = .46 + .16*(s.b > .55).float()
+    s.front, s.side = (.62 - .38*lx).clamp(0, 1), (.62 + .38*lx).clamp(0, 1) # the light on them
+    s.wall = pick(WALLS, (s.a*3.7 + s.b*1.9) % 1)
+    s.roof = pick(ROOFS, (s.a*5.3 + s.b*2.7) % 1)
     paint_walls(s); paint_openings(s); paint_roof(s); paint_gable(s)
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #38a8cf7d
 def paint_walls(s:Sheet):
     "The long side, darker under the eaves, and the gable."
     u, v, tall = s.u, s.v, s.tall
-    planks = wave(v * 62) * .5 * step(3., 7., s.size / s.px * .16)
-    base, rise = 1 - .18 * step(-.10, 0., v), 1 - tall
-    front = torch.maximum(slab(u, v, -.62, -.10, -1., 0.), -v - tall - (.26 - (u + .36).abs()).clamp(min=0) * rise / .26 * .92) * .85
+    planks = wave(v*62)*.5*step(3., 7., s.size/s.px*.16)
+    base, rise = 1 - .18*step(-.10, 0., v), 1 - tall
+    front = (torch.maximum(slab(u, v, -.62, -.10, -1., 0.),
+                           -v - tall - (.26 - (u + .36).abs()).clamp(min=0)*rise/.26*.92)*.85)
     side = slab(u, v, -.11, .62, -tall - .03, 0.)
-    part(s, s.wall, ((s.side + .05 * planks - .25 * step(-tall + .12, -tall, v)) * base).clamp(0, 1), side, 'house')
-    part(s, s.wall, ((s.front + .05 * planks) * base).clamp(0, 1), front, 'house')
+    part(s, s.wall, ((s.side + .05*planks - .25*step(-tall + .12, -tall, v))*base).clamp(0, 1), side, "house")
+    part(s, s.wall, ((s.front + .05*planks)*base).clamp(0, 1), front, "house")
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #76cf47c2
 def paint_openings(s:Sheet):
     "Door and windows; at night, and here and there at dusk, there is light behind them."
     u, v, tall = s.u, s.v, s.tall
     on = ((s.time == 3) | ((s.time == 2) & (s.b < .6)) | ((s.weather == 2) & (s.a < .3))).float()
-    part(s, pick(ROOFS, (s.a * 9.1) % 1) * .75, .5, slab(u, v, -.43, -.28, -.27, 0.), 'house')
+    part(s, pick(ROOFS, (s.a*9.1) % 1)*.75, .5, slab(u, v, -.43, -.28, -.27, 0.), "house")
     w = (u - .26).abs()
     panes = torch.minimum(slab(w, v, .09, .25, -tall + .10, -tall + .27), disc(u + .36, v + tall + .12, .07))
-    panes = torch.minimum(panes, slab(w, v, .09, .25, -.19, -.05) + 9 * (s.b <= .55).float())
-    part(s, rgb(s, .97, .95, .9), .75, panes - .022, 'house')
-    glass = tint(s, rgb(s, .36, .47, .60) + .25 * s.middle, .55 + .25 * wave((u + v) * 9))
-    warm = rgb(s, 1., .80, .38) * (.92 + .10 * wave(u * 20))[:, None]
-    put(s, mix(glass, mix(warm, s.haze, s.veil[:, None] * .5), on[:, None]).clamp(0, 1), cover(panes * s.size, s.px), 'house')
+    panes = torch.minimum(panes, slab(w, v, .09, .25, -.19, -.05) + 9*(s.b <= .55).float())
+    part(s, rgb(s, .97, .95, .9), .75, panes - .022, "house")
+    glass = tint(s, rgb(s, .36, .47, .60) + .25*s.middle, .55 + .25*wave((u + v)*9))
+    warm = rgb(s, 1., .80, .38)*(.92 + .10*wave(u*20))[:, None]
+    put(s, mix(glass, mix(warm, s.haze, s.veil[:, None]*.5), on[:, None]).clamp(0, 1), cover(panes*s.size, s.px),
+        "house")
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #2b378ed4
 def paint_roof(s:Sheet):
     "A chimney, and the tiles of the long side, under snow in winter."
     u, v, tall = s.u, s.v, s.tall
-    part(s, s.wall * .8, .5 * s.side + .3, slab(u, v, .26, .36, -1.06, -.8), 'house')
-    h = (-v - tall + .05) / (1 - tall + .05)
-    plane = torch.maximum(torch.maximum(-.04 - .32 * h - u, u - (.70 - .22 * h)), torch.maximum(-h, h - 1) * (1 - tall)) * .9
-    tiles = (wave(h * 34 + .6 * wave(u * 46)) * .5) * step(3., 8., s.size / s.px * .14)
-    snow = (s.season == 3).float() * step(.05, .30, h + .25 * (noise(u * 9 + 9 * s.a, v * 5) - .5) + .1)
-    c = mix(s.roof * (1 + .10 * tiles)[:, None], rgb(s, .95, .97, 1.), snow[:, None] * .94)
-    part(s, c, (s.side * .9 + .12 + .14 * h + .08 * tiles).clamp(0, 1), plane, 'roof')
+    part(s, s.wall*.8, .5*s.side + .3, slab(u, v, .26, .36, -1.06, -.8), "house")
+    h = (-v - tall + .05)/(1 - tall + .05)
+    plane = torch.maximum(torch.maximum(-.04 - .32*h - u, u - (.70 - .22*h)), torch.maximum(-h, h - 1)*(1 - tall))*.9
+    tiles = (wave(h*34 + .6*wave(u*46))*.5)*step(3., 8., s.size/s.px*.14)
+    snow = (s.season == 3).float()*step(.05, .30, h + .25*(noise(u*9 + 9*s.a, v*5) - .5) + .1)
+    c = mix(s.roof*(1 + .10*tiles)[:, None], rgb(s, .95, .97, 1.), snow[:, None]*.94)
+    part(s, c, (s.side*.9 + .12 + .14*h + .08*tiles).clamp(0, 1), plane, "roof")
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #b1662fca
 def paint_gable(s:Sheet):
     "The edge of the roof above the gable."
     beam = (s.u + .36).abs()
-    edge = torch.maximum((s.v + s.tall - .02 + (.30 - beam) * (1 - s.tall + .02) / .30).abs() - .050, beam - .33)
-    c = mix(s.roof * .85, rgb(s, .95, .97, 1.), (s.season == 3).float()[:, None] * .9)
-    part(s, c, (s.front * .85 + .1).clamp(0, 1), edge * .72, 'roof')
+    edge = torch.maximum((s.v + s.tall - .02 + (.30 - beam)*(1 - s.tall + .02)/.30).abs() - .050, beam - .33)
+    c = mix(s.roof*.85, rgb(s, .95, .97, 1.), (s.season == 3).float()[:, None]*.9)
+    part(s, c, (s.front*.85 + .1).clamp(0, 1), edge*.72, "roof")
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #a3dae1b2
 def paint_tower(s:Sheet):
     "A striped lighthouse at the coast, a windmill on land."
     s.sea = (s.water > 0).float()
-    half = .145 + .085 * (s.v + .80)
-    s.t = (.60 + .42 * s.u * s.lx / half).clamp(0, 1) * (1 - .2 * step(-.1, 0., s.v))  # the light on it
+    half = .145 + .085*(s.v + .80)
+    s.t = (.60 + .42*s.u*s.lx/half).clamp(0, 1)*(1 - .2*step(-.1, 0., s.v)) # the light on it
     paint_shaft(s, half); paint_lantern(s); paint_cap(s); paint_blades(s)
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #98548e06
 def paint_shaft(s:Sheet, half):
     "The tower itself, and its door."
-    band = cover(wave(s.v * 15.7 + 1.2) * .06 * s.size, s.px) * s.sea
-    wall = mix(pick(WALLS, (s.a * 3.7) % 1), rgb(s, .98, .96, .92), s.sea[:, None])
+    band = cover(wave(s.v*15.7 + 1.2)*.06*s.size, s.px)*s.sea
+    wall = mix(pick(WALLS, (s.a*3.7) % 1), rgb(s, .98, .96, .92), s.sea[:, None])
     wall = mix(wall, pick(ROOFS, s.b), band[:, None])
-    part(s, wall, s.t, torch.maximum(s.u.abs() - half, torch.maximum(-.80 - s.v, s.v)) * .98, 'house')
-    part(s, pick(ROOFS, (s.a * 9.1) % 1) * .7, .5, slab(s.u, s.v, -.04, .04, -.13, 0.), 'house')
+    part(s, wall, s.t, torch.maximum(s.u.abs() - half, torch.maximum(-.80 - s.v, s.v))*.98, "house")
+    part(s, pick(ROOFS, (s.a*9.1) % 1)*.7, .5, slab(s.u, s.v, -.04, .04, -.13, 0.), "house")
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #80e31c39
 def paint_lantern(s:Sheet):
     "The lamp of a lighthouse, and the gallery below it."
-    away = 9 * (1 - s.sea)  # a windmill has none
-    on = (s.time > 1).float() + .35 * (s.time < 2).float()
-    glass = rgb(s, 1., .90, .55) * on[:, None] + (1 - on)[:, None] * tint(s, s.middle * .8, .6)
-    put(s, glass, cover((slab(s.u, s.v, -.085, .085, -.92, -.79) + away) * s.size, s.px), 'house')
-    part(s, rgb(s, .25, .27, .33), s.t, slab(s.u, s.v, -.17, .17, -.81, -.77) + away, 'house')
+    away = 9*(1 - s.sea) # a windmill has none
+    on = (s.time > 1).float() + .35*(s.time < 2).float()
+    glass = rgb(s, 1., .90, .55)*on[:, None] + (1 - on)[:, None]*tint(s, s.middle*.8, .6)
+    put(s, glass, cover((slab(s.u, s.v, -.085, .085, -.92, -.79) + away)*s.size, s.px), "house")
+    part(s, rgb(s, .25, .27, .33), s.t, slab(s.u, s.v, -.17, .17, -.81, -.77) + away, "house")
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #99fd180f
 def paint_cap(s:Sheet):
     "The roof of either."
     high = mix(.93 - .14, .93, s.sea)
-    cap = torch.maximum(s.u.abs() * .80 - (1.06 - .10 * (1 - s.sea) + s.v) * .62 * (1.25 - .25 * s.sea), s.v + high)
-    snow = (s.season == 3).float() * step(-.95, -1.0, s.v)
-    part(s, mix(pick(ROOFS, s.b), rgb(s, .95, .97, 1.), snow[:, None]), s.t, cap, 'roof')
+    cap = torch.maximum(s.u.abs()*.80 - (1.06 - .10*(1 - s.sea) + s.v)*.62*(1.25 - .25*s.sea), s.v + high)
+    snow = (s.season == 3).float()*step(-.95, -1.0, s.v)
+    part(s, mix(pick(ROOFS, s.b), rgb(s, .95, .97, 1.), snow[:, None]), s.t, cap, "roof")
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #10d2e576
 def paint_blades(s:Sheet):
     "The four sails of a windmill."
-    turn, away = 1.57 * s.b, 9 * s.sea  # a lighthouse has none
+    turn, away = 1.57*s.b, 9*s.sea # a lighthouse has none
     c, n = wave(turn + 1.5708), wave(turn)
-    p, q = s.u * c + (s.v + .78) * n, (s.v + .78) * c - s.u * n
-    along, across = torch.maximum(p.abs(), q.abs()), torch.where(p.abs() > q.abs(), q * p.sign(), -p * q.sign())
-    part(s, s.bark, .5, torch.maximum(across.abs() - .014, along - .50) + away, 'house')
+    p, q = s.u*c + (s.v + .78)*n, (s.v + .78)*c - s.u*n
+    along, across = torch.maximum(p.abs(), q.abs()), torch.where(p.abs() > q.abs(), q*p.sign(), -p*q.sign())
+    part(s, s.bark, .5, torch.maximum(across.abs() - .014, along - .50) + away, "house")
     cloth = torch.maximum((across - .05).abs() - .045, (along - .31).abs() - .18)
-    part(s, rgb(s, .97, .93, .84), (.62 + .25 * wave(along * 90) + .2 * s.lx * across.sign()).clamp(0, 1), cloth + away, 'house')
+    part(s, rgb(s, .97, .93, .84), (.62 + .25*wave(along*90) + .2*s.lx*across.sign()).clamp(0, 1), cloth + away,
+         "house")
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #f26eeee8
 def paint_person(s:Sheet):
     "Someone out for a walk: coat, trousers, hair, perhaps a scarf."
-    stride = .06 + .05 * s.b
-    legs = torch.minimum(stroke(s.u, s.v, (.04, -.38), (stride, -.03), .062, .05)[0], stroke(s.u, s.v, (-.04, -.38), (-stride, -.03), .062, .05)[0])
-    t = (.62 + 2.6 * s.u * s.lx).clamp(.1, 1)
-    part(s, pick(TROUSERS, s.b), t * .9, legs, 'person')
-    coat = pick(COATS, (s.a * 4.7 + s.b) % 1)
-    body = stroke(s.u, s.v, (0., -.64), (0., -.38), .125, .155 + .03 * s.b)[0]
-    arms = torch.minimum(stroke(s.u, s.v, (.12, -.65), (.19, -.40), .05, .045)[0], stroke(s.u, s.v, (-.12, -.65), (-.19, -.40), .05, .045)[0])
-    part(s, coat * .9, t * .85, arms, 'person')
-    part(s, coat, t, body, 'person')
+    stride = .06 + .05*s.b
+    legs = torch.minimum(stroke(s.u, s.v, (.04, -.38), (stride, -.03), .062, .05)[0],
+                         stroke(s.u, s.v, (-.04, -.38), (-stride, -.03), .062, .05)[0])
+    t = (.62 + 2.6*s.u*s.lx).clamp(.1, 1)
+    part(s, pick(TROUSERS, s.b), t*.9, legs, "person")
+    coat = pick(COATS, (s.a*4.7 + s.b) % 1)
+    body = stroke(s.u, s.v, (0., -.64), (0., -.38), .125, .155 + .03*s.b)[0]
+    arms = torch.minimum(stroke(s.u, s.v, (.12, -.65), (.19, -.40), .05, .045)[0],
+                         stroke(s.u, s.v, (-.12, -.65), (-.19, -.40), .05, .045)[0])
+    part(s, coat*.9, t*.85, arms, "person")
+    part(s, coat, t, body, "person")
     head = disc(s.u, s.v + .855, .125)
-    part(s, pick(SKINS, (s.a * 11.3) % 1), t, head, 'person')
-    hair = torch.maximum(disc(s.u, s.v + .87, .142), s.v + .85 - .12 * (s.b > .5).float() * (s.u.abs() > .08).float())
-    part(s, pick(TROUSERS, (s.a * 2.9) % 1) * .9, t, hair, 'person')
+    part(s, pick(SKINS, (s.a*11.3) % 1), t, head, "person")
+    hair = torch.maximum(disc(s.u, s.v + .87, .142), s.v + .85 - .12*(s.b > .5).float()*(s.u.abs() > .08).float())
+    part(s, pick(TROUSERS, (s.a*2.9) % 1)*.9, t, hair, "person")
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #b8307707
 def paint_car(s:Sheet):
     "A car seen from the front or from behind."
-    body = pick(BODIES, (s.a * 6.1 + s.b) % 1)
+    body = pick(BODIES, (s.a*6.1 + s.b) % 1)
     dark = rgb(s, .13, .14, .18)
     wheels = rounded(s.u.abs() - .43, s.v + .13, .12, .15, .05)
-    part(s, dark, .5, wheels, 'car')
-    top = torch.maximum(rounded(s.u, s.v + .68, .46, .34, .16), s.u.abs() + .35 * (-s.v - .5) - .52)
-    t = (.62 + .42 * s.u * s.lx - .30 * (s.v + .5)).clamp(0, 1)
-    part(s, body, (t + .1).clamp(0, 1), top, 'car')
-    pane = torch.maximum(rounded(s.u, s.v + .72, .37, .19, .07), s.u.abs() + .35 * (-s.v - .5) - .42)
-    part(s, .45 * s.middle + rgb(s, .18, .22, .28), (.55 + .5 * wave(3 * s.u + 2 * s.v)).clamp(0, 1), pane, 'car')
+    part(s, dark, .5, wheels, "car")
+    top = torch.maximum(rounded(s.u, s.v + .68, .46, .34, .16), s.u.abs() + .35*(-s.v - .5) - .52)
+    t = (.62 + .42*s.u*s.lx - .30*(s.v + .5)).clamp(0, 1)
+    part(s, body, (t + .1).clamp(0, 1), top, "car")
+    pane = torch.maximum(rounded(s.u, s.v + .72, .37, .19, .07), s.u.abs() + .35*(-s.v - .5) - .42)
+    part(s, .45*s.middle + rgb(s, .18, .22, .28), (.55 + .5*wave(3*s.u + 2*s.v)).clamp(0, 1), pane, "car")
     low = rounded(s.u, s.v + .33, .60, .21, .11)
-    part(s, body, t, low, 'car')
-    part(s, dark + .1, .5, rounded(s.u, s.v + .17, .56, .045, .03), 'car')
-    lights = cover(rounded(s.u.abs() - .44, s.v + .38, .095, .06, .04) * s.size, s.px)
+    part(s, body, t, low, "car")
+    part(s, dark + .1, .5, rounded(s.u, s.v + .17, .56, .045, .03), "car")
+    lights = cover(rounded(s.u.abs() - .44, s.v + .38, .095, .06, .04)*s.size, s.px)
     front = (s.u > 2).float() + (s.b < .5).float()
-    glow = rgb(s, 1., .93, .66) * front[:, None] + rgb(s, .95, .22, .18) * (1 - front)[:, None]
-    bright = (.55 + .45 * (s.time > 1).float())[:, None]
-    put(s, glow * bright + (1 - bright) * tint(s, glow, .8), lights, 'car')
+    glow = rgb(s, 1., .93, .66)*front[:, None] + rgb(s, .95, .22, .18)*(1 - front)[:, None]
+    bright = (.55 + .45*(s.time > 1).float())[:, None]
+    put(s, glow*bright + (1 - bright)*tint(s, glow, .8), lights, "car")
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #a6bfc2cf
 def paint_boat(s:Sheet):
     "A sailing boat and its reflection."
     swap = torch.where(s.a < .5, -1., 1.)
-    u, v = s.u * swap, s.v
+    u, v = s.u*swap, s.v
     sail = pick(SAILS, s.b)
-    glass = step(.55, 0., v) * step(-.02, .02, v) * cover((u.abs() - .30 + .25 * v + .05 * wave(38 * v)) * s.size, s.px)
-    put(s, mix(s.deep * .6, sail * s.light * .8, .35), .42 * glass)
+    glass = step(.55, 0., v)*step(-.02, .02, v)*cover((u.abs() - .30 + .25*v + .05*wave(38*v))*s.size, s.px)
+    put(s, mix(s.deep*.6, sail*s.light*.8, .35), .42*glass)
     mast = slab(u, v, -.015, .015, -.98, -.15)
-    part(s, s.bark, .6, mast, 'boat')
-    main = torch.maximum(torch.maximum(.02 - u, v + .24), (u - .02) * .78 + (-v - .95) * .45 + .02 * wave(v * 3))
-    jib = torch.maximum(torch.maximum(u + .03, v + .26), (-u - .03) * .80 + (-v - .86) * .45)
-    part(s, sail, (.80 - .25 * s.lx * swap * (1 - u * 2)).clamp(0, 1), main, 'boat')
-    part(s, mix(sail, pick(SAILS, (s.b * 3.7) % 1), .7), (.80 + .25 * s.lx * swap).clamp(0, 1), jib, 'boat')
-    hull = torch.maximum(torch.maximum(-v - .17 - .10 * u * u, v - .02), u.abs() - .46 + .55 * (v + .17).clamp(min=0)) * .9
-    stripe = cover((v + .13).abs() - .025, s.px / s.size)
-    c = mix(pick(BODIES, (s.a * 7.7) % 1), rgb(s, 1., .98, .94), stripe[:, None])
-    part(s, c, (.72 + .3 * u * s.lx * swap - 1.2 * (v + .12)).clamp(0, 1), hull, 'boat')
+    part(s, s.bark, .6, mast, "boat")
+    main = torch.maximum(torch.maximum(.02 - u, v + .24), (u - .02)*.78 + (-v - .95)*.45 + .02*wave(v*3))
+    jib = torch.maximum(torch.maximum(u + .03, v + .26), (-u - .03)*.80 + (-v - .86)*.45)
+    part(s, sail, (.80 - .25*s.lx*swap*(1 - u*2)).clamp(0, 1), main, "boat")
+    part(s, mix(sail, pick(SAILS, (s.b*3.7) % 1), .7), (.80 + .25*s.lx*swap).clamp(0, 1), jib, "boat")
+    hull = torch.maximum(torch.maximum(-v - .17 - .10*u*u, v - .02), u.abs() - .46 + .55*(v + .17).clamp(min=0))*.9
+    stripe = cover((v + .13).abs() - .025, s.px/s.size)
+    c = mix(pick(BODIES, (s.a*7.7) % 1), rgb(s, 1., .98, .94), stripe[:, None])
+    part(s, c, (.72 + .3*u*s.lx*swap - 1.2*(v + .12)).clamp(0, 1), hull, "boat")
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #2950570c
 def paint_animal(s:Sheet):
     "A sheep, a cow or a horse."
-    swap = torch.where((s.a * 8.3) % 1 < .5, -1., 1.)
-    u, v = s.u * swap, s.v
+    swap = torch.where((s.a*8.3) % 1 < .5, -1., 1.)
+    u, v = s.u*swap, s.v
     sheep = ((s.a < .45) | (s.b < .3)).float()
-    coat = mix(pick(COATS_OF_FUR, (s.a * 3.1 + s.b) % 1), rgb(s, .98, .96, .91), sheep[:, None])
-    dark = mix(coat * .55, rgb(s, .20, .18, .20), sheep[:, None])
-    lx = s.lx * swap
-    legs = torch.minimum(slab((u.abs() - .30).abs(), v, .035, .12, -.42, -.01), slab((u.abs() - .30).abs(), v, .0, .0, -.3, -.2))
-    part(s, dark, .5, legs, 'animal')
-    body = rounded(u, v + .56, .50 + .02 * sheep, .26 + .04 * sheep, .24)
-    wool = (noise(u * 9 + 9 * s.b, v * 9) - .5) * sheep
-    spots = cover((.58 - noise(u * 3.5 + 30 * s.b, v * 3.5)) * .3 * s.size, s.px) * (1 - sheep) * (s.b > .5).float()
-    t = (.66 + .32 * u * lx - .62 * (v + .58) + .35 * wool).clamp(0, 1)
-    part(s, mix(coat, coat * .42, spots[:, None]), t, body + .06 * wool, 'animal')
+    coat = mix(pick(COATS_OF_FUR, (s.a*3.1 + s.b) % 1), rgb(s, .98, .96, .91), sheep[:, None])
+    dark = mix(coat*.55, rgb(s, .20, .18, .20), sheep[:, None])
+    lx = s.lx*swap
+    legs = torch.minimum(slab((u.abs() - .30).abs(), v, .035, .12, -.42, -.01),
+                         slab((u.abs() - .30).abs(), v, .0, .0, -.3, -.2))
+    part(s, dark, .5, legs, "animal")
+    body = rounded(u, v + .56, .50 + .02*sheep, .26 + .04*sheep, .24)
+    wool = (noise(u*9 + 9*s.b, v*9) - .5)*sheep
+    spots = cover((.58 - noise(u*3.5 + 30*s.b, v*3.5))*.3*s.size, s.px)*(1 - sheep)*(s.b > .5).float()
+    t = (.66 + .32*u*lx - .62*(v + .58) + .35*wool).clamp(0, 1)
+    part(s, mix(coat, coat*.42, spots[:, None]), t, body + .06*wool, "animal")
     neck = stroke(u, v, (.40, -.62), (.58, -.82), .13, .11)[0]
-    part(s, coat, (t + .05).clamp(0, 1), neck, 'animal')
-    head = torch.minimum(stroke(u, v, (.60, -.86), (.74, -.76), .10, .075)[0], stroke(u, v, (.56, -.93), (.50, -1.), .035, .02)[0])
-    part(s, dark, (t + .1).clamp(0, 1), head, 'animal')
+    part(s, coat, (t + .05).clamp(0, 1), neck, "animal")
+    head = torch.minimum(stroke(u, v, (.60, -.86), (.74, -.76), .10, .075)[0],
+                         stroke(u, v, (.56, -.93), (.50, -1.), .035, .02)[0])
+    part(s, dark, (t + .1).clamp(0, 1), head, "animal")
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #e113b77b
-PAINTERS = dict(conifer=paint_conifer, tree=paint_tree, bush=paint_bush, house=paint_house, tower=paint_tower, person=paint_person, car=paint_car, boat=paint_boat, animal=paint_animal)
-REACH = dict(conifer=(.42, .56, .50), tree=(.62, .60, .54), bush=(1.31, .62, .58), house=(.73, .56, .53), tower=(.53, .66, .64), person=(.27, .54, .50), car=(.63, .54, .50), boat=(.50, .80, .22), animal=(.84, .54, .50))  # half width, half height, how far up the middle is
+PAINTERS = dict(conifer=paint_conifer, tree=paint_tree, bush=paint_bush, house=paint_house, tower=paint_tower,
+                person=paint_person, car=paint_car, boat=paint_boat, animal=paint_animal)
+# half width, half height, how far up the middle is
+REACH = dict(conifer=(.42, .56, .50), tree=(.62, .60, .54), bush=(1.31, .62, .58), house=(.73, .56, .53),
+             tower=(.53, .66, .64), person=(.27, .54, .50), car=(.63, .54, .50), boat=(.50, .80, .22),
+             animal=(.84, .54, .50))
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #85983622
-def table(of:dict, like:Tensor) -> Tensor: # (len(KINDS), n)
+def table(of:dict, like:Tensor)->Tensor: # (len(KINDS), n)
     "The measures of all kinds, by number."
     n = len(next(iter(of.values())))
-    return torch.tensor([of.get(k, (1.,) * n) for k in KINDS], device=like.device)
+    return torch.tensor([of.get(k, (1.,)*n) for k in KINDS], device=like.device)
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #05a10f25
 def paint_shadows(s:Sheet):
     "What the things darken on the ground, before any of them is painted."
     kind = s.kind.long()
-    shift, wide, flat = table({k: (.45 * w, 1.25 * w, d) for k, (w, d) in SHADOWS.items()}, s.at_x)[kind].unbind(2)
-    place = s.at_x - shift * s.lx[:, 0] * s.sizes, s.at_y, 1.36 * wide * s.sizes, 1.36 * flat * s.sizes
-    casts = (kind > 0) & (kind != KINDS.index('boat'))
-    s.collage(torch.where(casts, 0, -1), [in_its_place(paint_shadow)], *place, tx=s.at_x, ty=s.at_y, size=s.sizes, shift=shift, wide=wide, flat=flat)
+    shift, wide, flat = table({k: (.45*w, 1.25*w, d) for k, (w, d) in SHADOWS.items()}, s.at_x)[kind].unbind(2)
+    place = s.at_x - shift*s.lx[:, 0]*s.sizes, s.at_y, 1.36*wide*s.sizes, 1.36*flat*s.sizes
+    casts = (kind > 0) & (kind != KINDS.index("boat"))
+    s.collage(torch.where(casts, 0, -1), [in_its_place(paint_shadow)], *place, tx=s.at_x, ty=s.at_y, size=s.sizes,
+              shift=shift, wide=wide, flat=flat)
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #672b51b2
 def paint_things(s:Sheet):
@@ -867,55 +907,55 @@ def paint_things(s:Sheet):
     far = distance(s, s.at_y[:, :, None])
     number = torch.arange(1., kind.shape[1] + 1, device=kind.device).expand_as(s.at_x)
     s.collage(torch.where(kind > 0, kind, -1), [PAINTERS.get(k) and opaque(in_its_place(PAINTERS[k])) for k in KINDS],
-              s.at_x, s.at_y - up * s.sizes, w * s.sizes, h * s.sizes,
-              tx=s.at_x, ty=s.at_y, size=s.sizes, a=s.as_, b=s.bs, number=number, far=far[:, :, 0], veil=air(s, far)[:, :, 0])
+              s.at_x, s.at_y - up*s.sizes, w*s.sizes, h*s.sizes, tx=s.at_x, ty=s.at_y, size=s.sizes, a=s.as_, b=s.bs,
+              number=number, far=far[:, :, 0], veil=air(s, far)[:, :, 0])
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #92468212
 def in_its_place(painter):
     "Let a painter work in the coordinates of its thing."
     def paint(s):
-        s.u, s.v = (s.x - s.tx) / s.size, (s.y - s.ty) / s.size
+        s.u, s.v = (s.x - s.tx)/s.size, (s.y - s.ty)/s.size
         return painter(s)
     return paint
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #2a45841b
-PAINTING = {  # what is painted after what: above the horizon, below it, or on all the page
-    'sky': ('above', paint_sky),
-    'stars': ('above', lambda s: s.where((s.time == 3) & (s.weather == 0), paint_stars)),
-    'sun': ('page', paint_suns),
-    'clouds': ('page', paint_clouds),
-    'far mountains': ('above', lambda s: paint_mountains(s, s.mountain * (s.mountain > .3), s.mountain_phase, .95)),
-    'mountains': ('above', lambda s: paint_mountains(s, s.mountain * .62, (s.mountain_phase * 7.31) % 1, .75)),
-    'far hills': ('above', lambda s: paint_hills(s, s.hills * 1.25, s.hill_phase, .62)),
-    'hills': ('above', lambda s: paint_hills(s, s.hills * .62, (s.hill_phase * 5.7 + .3) % 1, .46)),
-    'ground': ('below', paint_ground),
-    'flowers': ('below', lambda s: s.where((s.season < 2) & (s.green > .35) & (s.base < 1), paint_flowers)),
-    'fields': ('below', lambda s: s.where(s.field > 0, paint_fields)),
-    'beach': ('below', lambda s: s.where((s.water > 0) & (s.beach > 0), paint_beach)),
-    'water': ('below', lambda s: s.where(s.water > 0, paint_water)),
-    'road': ('below', lambda s: s.where(s.road > 0, paint_road)),
-    'shadows': ('page', paint_shadows),
-    'things': ('page', paint_things),
+PAINTING = { # what is painted after what: above the horizon, below it, or on all the page
+    "sky": ("above", paint_sky),
+    "stars": ("above", lambda s: s.where((s.time == 3) & (s.weather == 0), paint_stars)),
+    "sun": ("page", paint_suns),
+    "clouds": ("page", paint_clouds),
+    "far mountains": ("above", lambda s: paint_mountains(s, s.mountain*(s.mountain > .3), s.mountain_phase, .95)),
+    "mountains": ("above", lambda s: paint_mountains(s, s.mountain*.62, (s.mountain_phase*7.31) % 1, .75)),
+    "far hills": ("above", lambda s: paint_hills(s, s.hills*1.25, s.hill_phase, .62)),
+    "hills": ("above", lambda s: paint_hills(s, s.hills*.62, (s.hill_phase*5.7 + .3) % 1, .46)),
+    "ground": ("below", paint_ground),
+    "flowers": ("below", lambda s: s.where((s.season < 2) & (s.green > .35) & (s.base < 1), paint_flowers)),
+    "fields": ("below", lambda s: s.where(s.field > 0, paint_fields)),
+    "beach": ("below", lambda s: s.where((s.water > 0) & (s.beach > 0), paint_beach)),
+    "water": ("below", lambda s: s.where(s.water > 0, paint_water)),
+    "road": ("below", lambda s: s.where(s.road > 0, paint_road)),
+    "shadows": ("page", paint_shadows),
+    "things": ("page", paint_things),
 }
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #de6c862e
 def places(
     s:Sheet,
     pixels:int, # of a piece
-) -> dict: # name -> sheets
+)->dict: # name -> sheets
     "The page, and cut up into a few samples at a time, what is above the horizon and what is below."
-    n, count = len(s.ids), max(1, pixels // s.x.numel())
+    n, count = len(s.ids), max(1, pixels//s.x.numel())
     piece = lambda k: s.view(lambda t: t[k:k + count] if torch.is_tensor(t) and t.dim() and len(t) == n else t)
     pieces = [s] if n <= count else [piece(k) for k in range(0, n, count)]
     above = [q.window([(-9, -9), (9, q.horizon)], 0) for q in pieces]
     below = [q.window([(-9, q.horizon), (9, 9)], 0) for q in pieces]
-    for whole, q in zip(pieces, below): q.whole, q.first = whole.image, s.y[0, 0, 0]  # water mirrors what is above it
+    for whole, q in zip(pieces, below): q.whole, q.first = whole.image, s.y[0, 0, 0] # water mirrors what is above it
     return dict(page=[s], above=above, below=below)
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #bd468dad
 def paint_all(s:Sheet,
-    last:str = 'things', # of PAINTING: where to stop
-    pixels:int = 2**17, # drawn at a time, as many as the nearest memory holds
+    last:str="things", # of PAINTING: where to stop
+    pixels:int=2**17, # drawn at a time, as many as the nearest memory holds
 ):
     "A scene from the sky to the nearest tree."
     where = places(s, pixels)
@@ -927,24 +967,26 @@ def paint_all(s:Sheet,
 def count_up(
     number:Tensor, # (B,H,W) int64, 0 or the number of a place
     most:int, # largest number
-) -> Tensor: # (B,H,W) int64
+)->Tensor: # (B,H,W) int64
     "Numbers without gaps: what is hidden is not counted."
     seen = torch.zeros(len(number), most + 1, dtype=torch.int64, device=number.device).scatter_(1, number.flatten(1), 1)
     seen[:, 0] = 0
-    return (seen.cumsum(1) * seen).gather(1, number.flatten(1)).view_as(number)
+    return (seen.cumsum(1)*seen).gather(1, number.flatten(1)).view_as(number)
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #3d860134
 def draw_scenes(
     p:dict, # params, (B,) or (B, n) each
     size=64, # pixels, or (height, width)
-    chunk:int = 2**20, # pixels of the pages that are painted together
-) -> dict: # image (B,3,H,W) in [-1,1], mask and instance (B,H,W) int64, depth (B,1,H,W): up to 1/2 on the ground, more beyond the horizon, 1 in the sky
+    chunk:int=2**20, # pixels of the pages that are painted together
+)->dict: # image (B,3,H,W) in [-1,1], mask and instance (B,H,W) int64, depth (B,1,H,W): up to 1/2 on the ground, more beyond the horizon, 1 in the sky
     "Landscapes of the params, with their label maps and the numbers of their things."
     parts = []
-    for some in pieces(p, size, chunk, 16, 'a landscape'):
-        order = some['horizon'].argsort()  # those with one horizon have their sky in the same rows
+    for some in pieces(p, size, chunk, 16, "a landscape"):
+        order = some["horizon"].argsort() # those with one horizon have their sky in the same rows
         s = blank({n: v[order] for n, v in some.items()}, size)
         paint_all(s)
-        image, ids, far, number = (t.index_select(0, order.argsort()) for t in (s.image, s.ids, s.relief[:, :1], s.relief[:, 1]))
-        parts.append((image.clamp_(0, 1).mul_(2).sub_(1), ids.long(), count_up(number.long(), p['kind'].shape[1]), far / 2))
-    return dict(zip(('image', 'mask', 'instance', 'depth'), map(torch.cat, zip(*parts))))
+        image, ids, far, number = (t.index_select(0, order.argsort())
+                                   for t in (s.image, s.ids, s.relief[:, :1], s.relief[:, 1]))
+        parts.append((image.clamp_(0, 1).mul_(2).sub_(1), ids.long(), count_up(number.long(), p["kind"].shape[1]),
+                      far/2))
+    return dict(zip(("image", "mask", "instance", "depth"), map(torch.cat, zip(*parts))))

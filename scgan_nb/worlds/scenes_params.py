@@ -14,24 +14,24 @@ from ..datasets.labels import SCENES
 from .render import bell, choose, uniforms, wave
 
 # %% ../../nbs/worlds/21_scenes_params.ipynb #1b17c973
-LAYOUTS = ('coast', 'lake', 'alpine', 'village', 'countryside', 'river', 'desert')
-TIMES = ('day', 'dawn', 'dusk', 'night')
-SEASONS = ('summer', 'spring', 'autumn', 'winter')
-WEATHERS = ('clear', 'overcast', 'fog')
-KINDS = ('none', 'conifer', 'tree', 'bush', 'house', 'tower', 'person', 'car', 'boat', 'animal')
+LAYOUTS = ("coast", "lake", "alpine", "village", "countryside", "river", "desert")
+TIMES = ("day", "dawn", "dusk", "night")
+SEASONS = ("summer", "spring", "autumn", "winter")
+WEATHERS = ("clear", "overcast", "fog")
+KINDS = ("none", "conifer", "tree", "bush", "house", "tower", "person", "car", "boat", "animal")
 
 # %% ../../nbs/worlds/21_scenes_params.ipynb #a1b29d40
 def bank(
     p:dict, # params, each (B,) or shaped to go with x
     x:Tensor, # across the page
-) -> Tensor: # y of the near bank
+)->Tensor: # y of the near bank
     "Where the sea or the lake ends."
-    return p['bank'] + p['bank_slope'] * x + .045 * wave(2.6 * x + 6.28 * p['bank_phase'])
+    return p["bank"] + p["bank_slope"]*x + .045*wave(2.6*x + 6.28*p["bank_phase"])
 
 # %% ../../nbs/worlds/21_scenes_params.ipynb #36efa6d9
-def far_bank(p:dict, x:Tensor) -> Tensor:
+def far_bank(p:dict, x:Tensor)->Tensor:
     "Where the lake begins."
-    return p['far_bank'] + .018 * wave(3.1 * x + 9 * p['bank_phase']) + .012 * wave(7.3 * x)
+    return p["far_bank"] + .018*wave(3.1*x + 9*p["bank_phase"]) + .012*wave(7.3*x)
 
 # %% ../../nbs/worlds/21_scenes_params.ipynb #702de8a4
 def way(
@@ -39,53 +39,72 @@ def way(
     y:Tensor, # down the page
 ): # x of its middle, half its width
     "The course of the road or the river: it winds, and it widens towards us."
-    q = ((y - p['way_top']) / (1.02 - p['way_top'])).clamp(0, 1.3)
-    return p['way_far'] + (p['way_near'] - p['way_far']) * q + p['bend'] * wave(q * 5.2) * (1 - .55 * q), p['way_width'] * (.05 + .55 * q + .4 * q * q)
+    q = ((y - p["way_top"])/(1.02 - p["way_top"])).clamp(0, 1.3)
+    return (p["way_far"] + (p["way_near"] - p["way_far"])*q + p["bend"]*wave(q*5.2)*(1 - .55*q),
+            p["way_width"]*(.05 + .55*q + .4*q*q))
 
 # %% ../../nbs/worlds/21_scenes_params.ipynb #12f4db61
-NUMBERS = ('layout', 'horizon', 'time', 'season', 'weather', 'mood', 'sun', 'sun_x', 'sun_y', 'sun_size', 'light_x', 'mountain', 'peaks', 'mountain_phase', 'snow', 'hills', 'hill_phase',
-           'bank', 'bank_slope', 'bank_phase', 'far_bank', 'beach', 'way', 'way_near', 'way_far', 'way_width', 'bend', 'green', 'field', 'field_x', 'field_y', 'crop', 'crop2', 'earth', 'clouds', 'crowd')
+NUMBERS = ("layout", "horizon", "time", "season", "weather", "mood", "sun", "sun_x", "sun_y", "sun_size", "light_x",
+           "mountain", "peaks", "mountain_phase", "snow", "hills", "hill_phase", "bank", "bank_slope", "bank_phase",
+           "far_bank", "beach", "way", "way_near", "way_far", "way_width", "bend", "green", "field", "field_x",
+           "field_y", "crop", "crop2", "earth", "clouds", "crowd")
 
 # %% ../../nbs/worlds/21_scenes_params.ipynb #27de0334
 def draw_land(
     u:dict, # uniform numbers by the names of NUMBERS
-) -> dict: # name -> (B,) float64
+)->dict: # name -> (B,) float64
     "The lay of the land, the sky above it and the light."
-    pick = lambda name, *rows: choose(u[name], torch.tensor(rows, dtype=torch.float64, device=u['layout'].device)[layout])
-    span = lambda name, a, b: a + (b - a) * u[name]
-    layout = choose(u['layout'], [.17, .17, .15, .18, .16, .12, .05])
+    pick = lambda name, *rows: choose(u[name],
+                                      torch.tensor(rows, dtype=torch.float64, device=u["layout"].device)[layout])
+    span = lambda name, a, b: a + (b - a)*u[name]
+    layout = choose(u["layout"], [.17, .17, .15, .18, .16, .12, .05])
     is_ = lambda *names: sum((layout == LAYOUTS.index(n)).double() for n in names)
-    horizon = span('horizon', -.28, .06) - .10 * is_('village')
-    mountain = pick('mountain', (.5, .5), (.15, .85), (0., 1.), (.55, .45), (.6, .4), (.4, .6), (.2, .8)) * (span('peaks', .34, .72) + .38 * is_('alpine') - .12 * is_('coast'))
-    bank = torch.where(is_('coast') > 0, horizon + span('bank', .40, .76), horizon + span('bank', .46, .74))
-    road = pick('way', (.5, 0, .5), (.4, .0, .6), (.3, 0, .7), (0., 1., 0), (.2, .45, .35), (1., 0, 0), (.1, .8, .1))  # none, asphalt, dirt
-    water = is_('coast') + 2 * is_('lake') + 3 * is_('river')
+    horizon = span("horizon", -.28, .06) - .10*is_("village")
+    mountain = (pick("mountain", (.5, .5), (.15, .85), (0., 1.), (.55, .45), (.6, .4), (.4, .6),
+                     (.2, .8))*(span("peaks", .34, .72) + .38*is_("alpine") - .12*is_("coast")))
+    bank = torch.where(is_("coast") > 0, horizon + span("bank", .40, .76), horizon + span("bank", .46, .74))
+    # none, asphalt, dirt
+    road = pick("way", (.5, 0, .5), (.4, .0, .6), (.3, 0, .7), (0., 1., 0), (.2, .45, .35), (1., 0, 0), (.1, .8, .1))
+    water = is_("coast") + 2*is_("lake") + 3*is_("river")
     top = torch.where((water == 1) | (water == 2), bank + .05, horizon + .015)
-    wide = torch.where(water == 3, span('way_width', .50, .85), torch.where(road == 1, span('way_width', .44, .70), span('way_width', .17, .30)))
-    near = torch.where(is_('coast', 'lake') > 0, span('way_near', -.9, .9), span('way_near', -.6, .6))
-    return dict(layout=layout, horizon=horizon, time=choose(u['time'], [.44, .14, .23, .19]), season=choose(u['season'], [.34, .22, .22, .22]),
-                weather=choose(u['weather'], [.66, .18, .16]), mood=u['mood'], sun=u['sun'] < .62, sun_x=span('sun_x', -.8, .8), sun_y=horizon - span('sun_y', .12, .62),
-                sun_size=span('sun_size', .10, .17), light_x=torch.where(u['light_x'] < .5, -1., 1.), mountain=mountain, peaks=u['peaks'], mountain_phase=u['mountain_phase'],
-                snow=torch.where(mountain > .5, span('snow', .25, .6), span('snow', -.3, .5)), hills=span('hills', .05, .24) * (1 - is_('coast') * (u['hills'] < .5).double()), hill_phase=u['hill_phase'],
-                base=torch.where(is_('desert') > 0, 1., torch.where((is_('coast') > 0) & (u['beach'] < .55), 1., 0.)), water=water, bank=bank, bank_slope=span('bank_slope', -.16, .16), bank_phase=u['bank_phase'],
-                far_bank=horizon + span('far_bank', .06, .16), beach=torch.where(is_('coast') > 0, span('beach', .10, .24), torch.where(u['beach'] < .55, .06 + .05 * u['beach'], 0.)),
-                road=road, way_top=top, way_near=near, way_far=span('way_far', -.35, .35), way_width=wide, bend=span('bend', -.28, .28) * (1 - .75 * is_('village')), green=u['green'],
-                field=pick('field', (1., 0), (.72, .28), (.7, .3), (.62, .38), (0., 1.), (.45, .55), (1., 0)), field_x=span('field_x', -.5, .5), field_y=span('field_y', .05, .5), crop=u['crop'], crop2=u['crop2'], earth=u['earth'], crowd=u['crowd'], clouds=u['clouds'])
+    wide = torch.where(water == 3, span("way_width", .50, .85),
+                       torch.where(road == 1, span("way_width", .44, .70), span("way_width", .17, .30)))
+    near = torch.where(is_("coast", "lake") > 0, span("way_near", -.9, .9), span("way_near", -.6, .6))
+    return dict(layout=layout, horizon=horizon, time=choose(u["time"], [.44, .14, .23, .19]),
+                season=choose(u["season"], [.34, .22, .22, .22]), weather=choose(u["weather"], [.66, .18, .16]),
+                mood=u["mood"], sun=u["sun"] < .62, sun_x=span("sun_x", -.8, .8),
+                sun_y=horizon - span("sun_y", .12, .62), sun_size=span("sun_size", .10, .17),
+                light_x=torch.where(u["light_x"] < .5, -1., 1.), mountain=mountain, peaks=u["peaks"],
+                mountain_phase=u["mountain_phase"],
+                snow=torch.where(mountain > .5, span("snow", .25, .6), span("snow", -.3, .5)),
+                hills=span("hills", .05, .24)*(1 - is_("coast")*(u["hills"] < .5).double()), hill_phase=u["hill_phase"],
+                base=torch.where(is_("desert") > 0, 1., torch.where((is_("coast") > 0) & (u["beach"] < .55), 1., 0.)),
+                water=water, bank=bank, bank_slope=span("bank_slope", -.16, .16), bank_phase=u["bank_phase"],
+                far_bank=horizon + span("far_bank", .06, .16),
+                beach=torch.where(is_("coast") > 0, span("beach", .10, .24),
+                                  torch.where(u["beach"] < .55, .06 + .05*u["beach"], 0.)), road=road, way_top=top,
+                way_near=near, way_far=span("way_far", -.35, .35), way_width=wide,
+                bend=span("bend", -.28, .28)*(1 - .75*is_("village")), green=u["green"],
+                field=pick("field", (1., 0), (.72, .28), (.7, .3), (.62, .38), (0., 1.), (.45, .55), (1., 0)),
+                field_x=span("field_x", -.5, .5), field_y=span("field_y", .05, .5), crop=u["crop"], crop2=u["crop2"],
+                earth=u["earth"], crowd=u["crowd"], clouds=u["clouds"])
 
 # %% ../../nbs/worlds/21_scenes_params.ipynb #b8348f27
-CLOUDS = 3  # at most
-PLACES = (('house', 4), ('conifer', 4), ('tree', 4), ('frame', 1), ('bush', 3), ('person', 3), ('car', 2), ('boat', 2), ('animal', 3))
-CHANCES = {     #  coast lake alpine village country river desert
-    'house':      (.50, .40, .35, .92, .42, .42, .12),
-    'conifer':    (.10, .62, .92, .15, .18, .40, .00),
-    'tree':       (.34, .50, .10, .55, .66, .66, .12),
-    'frame':      (.25, .35, .35, .12, .30, .35, .10),
-    'bush':       (.45, .45, .40, .55, .45, .60, .70),
-    'person':     (.55, .32, .35, .58, .30, .25, .25),
-    'car':        (.00, .00, .00, .75, .60, .00, .75),
-    'boat':       (.72, .65, .00, .00, .00, .55, .00),
-    'animal':     (.10, .25, .42, .08, .60, .22, .35)}
-HEIGHTS = dict(none=0., conifer=1.0, tree=.95, bush=.36, house=.86, tower=1.3, person=.50, car=.52, boat=.80, animal=.40)
+CLOUDS = 3 # at most
+PLACES = (("house", 4), ("conifer", 4), ("tree", 4), ("frame", 1), ("bush", 3), ("person", 3), ("car", 2), ("boat", 2),
+          ("animal", 3))
+CHANCES = { #  coast lake alpine village country river desert
+    "house":      (.50, .40, .35, .92, .42, .42, .12),
+    "conifer":    (.10, .62, .92, .15, .18, .40, .00),
+    "tree":       (.34, .50, .10, .55, .66, .66, .12),
+    "frame":      (.25, .35, .35, .12, .30, .35, .10),
+    "bush":       (.45, .45, .40, .55, .45, .60, .70),
+    "person":     (.55, .32, .35, .58, .30, .25, .25),
+    "car":        (.00, .00, .00, .75, .60, .00, .75),
+    "boat":       (.72, .65, .00, .00, .00, .55, .00),
+    "animal":     (.10, .25, .42, .08, .60, .22, .35)}
+HEIGHTS = dict(none=0., conifer=1.0, tree=.95, bush=.36, house=.86, tower=1.3, person=.50, car=.52, boat=.80,
+               animal=.40)
 
 # %% ../../nbs/worlds/21_scenes_params.ipynb #843bdf7f
 def stand(
@@ -96,54 +115,58 @@ def stand(
     "A place that suits a thing: boats float, cars drive on the road, the others keep clear of both."
     q = {k: v[:, None] for k, v in p.items()}
     room = dict(house=.34, conifer=.16, tree=.18, bush=.12, animal=.14, person=.05, frame=.1).get(name, 0)
-    low, high = dict(house=(.10, .55), conifer=(.03, .80), tree=(.04, .80), bush=(.25, .98), person=(.42, .95), animal=(.42, .92), car=(.46, .90), boat=(.1, .9), frame=(.86, 1.)).get(name)
-    shore = (q['water'] == 1) | (q['water'] == 2)
-    x = 2.1 * (u['x'] - .5) if name != 'frame' else torch.where(u['x'] < .5, -1., 1.) * (.62 + .35 * (2 * u['x'] % 1))
-    if name == 'boat':
-        top = torch.where(q['water'] == 1, q['horizon'] + .05, far_bank(q, x) + .04)
-        y = torch.where(shore, top + (bank(q, x) - .06 - top) * u['y'].clamp(.1, .95), q['horizon'] + .42 + .5 * u['y'])
+    low, high = dict(house=(.10, .55), conifer=(.03, .80), tree=(.04, .80), bush=(.25, .98), person=(.42, .95),
+                     animal=(.42, .92), car=(.46, .90), boat=(.1, .9), frame=(.86, 1.)).get(name)
+    shore = (q["water"] == 1) | (q["water"] == 2)
+    x = 2.1*(u["x"] - .5) if name != "frame" else torch.where(u["x"] < .5, -1., 1.)*(.62 + .35*(2*u["x"] % 1))
+    if name == "boat":
+        top = torch.where(q["water"] == 1, q["horizon"] + .05, far_bank(q, x) + .04)
+        y = torch.where(shore, top + (bank(q, x) - .06 - top)*u["y"].clamp(.1, .95), q["horizon"] + .42 + .5*u["y"])
         mid, half = way(q, y)
-        return torch.where(shore, .8 * x, mid + half * .5 * (u['side'] - .5)), y
-    near = torch.where(shore, bank(q, x) + .05, q['horizon'] + 0 * x)
-    y = near + (1.02 - near) * (low + (high - low) * u['y'])
-    beyond = (q['water'] == 2) & (u['side'] < .35) & (name in ('house', 'conifer', 'tree'))
+        return torch.where(shore, .8*x, mid + half*.5*(u["side"] - .5)), y
+    near = torch.where(shore, bank(q, x) + .05, q["horizon"] + 0*x)
+    y = near + (1.02 - near)*(low + (high - low)*u["y"])
+    beyond = (q["water"] == 2) & (u["side"] < .35) & (name in ("house", "conifer", "tree"))
     y = torch.where(beyond, far_bank(q, x) - .012, y)
     mid, half = way(q, y)
-    if name == 'car': return mid + half * torch.where(u['side'] < .5, -.46, .46), y
-    on = (q['road'] > 0) | (q['water'] == 3)
-    gap = half + room * (.35 + .65 * (y - q['horizon']))
+    if name == "car": return mid + half*torch.where(u["side"] < .5, -.46, .46), y
+    on = (q["road"] > 0) | (q["water"] == 3)
+    gap = half + room*(.35 + .65*(y - q["horizon"]))
     side = torch.where(x < mid, -1., 1.)
     step = (x - mid).abs()
-    moved = mid + side * (gap + step * .75)
-    if name == 'person': moved = torch.where((q['road'] == 2) & (u['side'] < .6), mid, mid + side * (half + .06))
+    moved = mid + side*(gap + step*.75)
+    if name == "person": moved = torch.where((q["road"] == 2) & (u["side"] < .6), mid, mid + side*(half + .06))
     return torch.where(on & ~beyond, moved, x), y
 
 # %% ../../nbs/worlds/21_scenes_params.ipynb #02b2c854
 def draw_things(
     p:dict, # the land
     u:dict, # uniform numbers 'kind', 'x', 'y', 'side', 'size', 'a', 'b' of each place, (B, n)
-) -> dict: # kind, x, y, size, a, b: (B, N) each, from the farthest to the nearest
+)->dict: # kind, x, y, size, a, b: (B, N) each, from the farthest to the nearest
     "What stands where."
     rows, at = [], 0
     for name, n in PLACES:
         v = {k: w[:, at:at + n] for k, w in u.items()}
         x, y = stand(p, name, v)
-        chance = torch.tensor(CHANCES[name], dtype=torch.float64, device=x.device)[p['layout'].long()][:, None]
-        kind = KINDS.index(name) if name != 'frame' else torch.where((p['layout'] == 2) | (v['side'][:, 0] < .35), 1, 2)[:, None]
-        if name == 'house': kind = torch.where(((p['layout'] == 0) | (p['layout'] == 4))[:, None] & (v['side'] > .45) & (torch.arange(n, device=x.device) == 0), KINDS.index('tower'), kind)
-        kind = torch.where(v['kind'] < chance * (.75 + .5 * p['crowd'][:, None]), kind, 0)
-        if name == 'car': kind = kind * (p['road'] == 1)[:, None]
-        near = ((y - p['horizon'][:, None]) / (1 - p['horizon'][:, None])).clamp(0, 1.1)
+        chance = torch.tensor(CHANCES[name], dtype=torch.float64, device=x.device)[p["layout"].long()][:, None]
+        kind = (KINDS.index(name) if name != "frame"
+                else torch.where((p["layout"] == 2) | (v["side"][:, 0] < .35), 1, 2)[:, None])
+        if name == "house":
+            kind = torch.where(((p["layout"] == 0) | (p["layout"] == 4))[:, None] & (v["side"] > .45)
+                               & (torch.arange(n, device=x.device) == 0), KINDS.index("tower"), kind)
+        kind = torch.where(v["kind"] < chance*(.75 + .5*p["crowd"][:, None]), kind, 0)
+        if name == "car": kind = kind*(p["road"] == 1)[:, None]
+        near = ((y - p["horizon"][:, None])/(1 - p["horizon"][:, None])).clamp(0, 1.1)
         high = torch.tensor([HEIGHTS[k] for k in KINDS], dtype=torch.float64, device=x.device)[kind]
-        size = high * (.26 + .74 * near) * (.85 + .3 * v['size']) * (1.45 if name == 'frame' else 1)
+        size = high*(.26 + .74*near)*(.85 + .3*v["size"])*(1.45 if name == "frame" else 1)
         half = way({k: v[:, None] for k, v in p.items()}, y)[1]
-        if name == 'boat': size = torch.where((p['water'] == 3)[:, None], size.minimum(1.7 * half), size)
-        if name == 'car': size = size.minimum(1.02 * half)
-        if name == 'frame': y = y.clamp(min=.9)
-        rows.append((kind.double(), x, y, size, v['a'], v['b'])); at += n
+        if name == "boat": size = torch.where((p["water"] == 3)[:, None], size.minimum(1.7*half), size)
+        if name == "car": size = size.minimum(1.02*half)
+        if name == "frame": y = y.clamp(min=.9)
+        rows.append((kind.double(), x, y, size, v["a"], v["b"])); at += n
     kind, x, y, size, a, b = (torch.cat(c, 1) for c in zip(*rows))
     order = torch.where(kind > 0, y, -9.).argsort(dim=1, stable=True)
-    return dict(zip(('kind', 'at_x', 'at_y', 'size', 'a', 'b'), (t.gather(1, order) for t in (kind, x, y, size, a, b))))
+    return dict(zip(("kind", "at_x", "at_y", "size", "a", "b"), (t.gather(1, order) for t in (kind, x, y, size, a, b))))
 
 # %% ../../nbs/worlds/21_scenes_params.ipynb #54a0c980
 THINGS = sum(n for _, n in PLACES)
@@ -152,26 +175,28 @@ THINGS = sum(n for _, n in PLACES)
 def scene_params(
     seed:int, # which world
     index:Tensor, # (B,) int64 sample numbers
-) -> dict: # name -> (B,) or (B, THINGS) float32
+)->dict: # name -> (B,) or (B, THINGS) float32
     "The numbers behind samples, a pure function of (seed, index)."
     p = draw_land(uniforms(seed, index, NUMBERS))
-    names = ('kind', 'x', 'y', 'side', 'size', 'a', 'b')
-    u = uniforms(seed, index, [f'{n}/{k}' for n in names for k in range(THINGS)])
-    p |= draw_things(p, {n: torch.stack([u[f'{n}/{k}'] for k in range(THINGS)], 1) for n in names})
-    sky = uniforms(seed, index, [f'cloud_{n}/{k}' for n in 'xysw' for k in range(CLOUDS)])
-    p |= {f'cloud_{n}': torch.stack([sky[f'cloud_{n}/{k}'] for k in range(CLOUDS)], 1) for n in 'xysw'}
+    names = ("kind", "x", "y", "side", "size", "a", "b")
+    u = uniforms(seed, index, [f"{n}/{k}" for n in names for k in range(THINGS)])
+    p |= draw_things(p, {n: torch.stack([u[f"{n}/{k}"] for k in range(THINGS)], 1) for n in names})
+    sky = uniforms(seed, index, [f"cloud_{n}/{k}" for n in "xysw" for k in range(CLOUDS)])
+    p |= {f"cloud_{n}": torch.stack([sky[f"cloud_{n}/{k}"] for k in range(CLOUDS)], 1) for n in "xysw"}
     return {k: v.float() for k, v in p.items()}
 
 # %% ../../nbs/worlds/21_scenes_params.ipynb #297ab4df
-SCENE_ATTRIBUTES = ['Dawn', 'Dusk', 'Night', 'Spring', 'Autumn', 'Winter', 'Overcast', 'Fog']
+SCENE_ATTRIBUTES = ["Dawn", "Dusk", "Night", "Spring", "Autumn", "Winter", "Overcast", "Fog"]
 
 # %% ../../nbs/worlds/21_scenes_params.ipynb #b01edebf
-_SWITCH = dict(zip(SCENE_ATTRIBUTES, (('time', 1), ('time', 2), ('time', 3), ('season', 1), ('season', 2), ('season', 3), ('weather', 1), ('weather', 2))))
+_SWITCH = dict(zip(SCENE_ATTRIBUTES,
+                   (("time", 1), ("time", 2), ("time", 3), ("season", 1), ("season", 2), ("season", 3), ("weather", 1),
+                    ("weather", 2))))
 
 # %% ../../nbs/worlds/21_scenes_params.ipynb #81b2f607
 def scene_attributes(
     p:dict, # params
-) -> Tensor: # (B, 8) float, 0 or 1, in the order of SCENE_ATTRIBUTES
+)->Tensor: # (B, 8) float, 0 or 1, in the order of SCENE_ATTRIBUTES
     "What the light, the season and the weather are; by day, in summer and in clear air all are zero."
     return torch.stack([p[k] == v for k, v in _SWITCH.values()], 1).float()
 
@@ -179,7 +204,7 @@ def scene_attributes(
 def with_scene_attrs(
     p:dict, # params
     **attrs, # such as Night=1, Winter=1
-) -> dict: # params
+)->dict: # params
     "The same places at another time, in another season, in other weather."
     for name, on in attrs.items():
         if name not in _SWITCH: raise KeyError(f'no attribute {name!r}; there are {", ".join(SCENE_ATTRIBUTES)}')
