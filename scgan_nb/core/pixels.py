@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 # %% auto #0
-__all__ = ['IGNORE', 'Size', 'to_pm1', 'to_01', 'to_uint8', 'check_ids', 'one_hot', 'instance_edges', 'pair']
+__all__ = ['IGNORE', 'Size', 'to_pm1', 'to_01', 'to_uint8', 'check_ids', 'one_hot', 'instance_edges', 'pair', 'at_least_float32']
 
 # %% ../../nbs/core/00_pixels.ipynb #4bb8e4fd
 def to_pm1(
@@ -84,3 +84,10 @@ def pair(
 )->tuple[int, int]:
     "(height, width)."
     return (size, size) if isinstance(size, int) else tuple(size)
+
+# %% ../../nbs/core/00_pixels.ipynb #815a54ca
+def at_least_float32(
+    x:Tensor, # of any floating type
+)->Tensor: # float32, or float64 if `x` is
+    "A tensor with at least 32 bits per number."
+    return x if x.dtype == torch.float64 else x.float()
