@@ -8,30 +8,38 @@ import torch
 from torch import Tensor
 
 # %% auto #0
-__all__ = ['IGNORE', 'Size', 'to_pm1', 'to_01', 'to_uint8', 'check_ids', 'one_hot', 'instance_edges', 'pair', 'at_least_float32']
+__all__ = ['IGNORE', 'Size', 'has_values', 'to_pm1', 'to_01', 'to_uint8', 'check_ids', 'one_hot', 'instance_edges', 'pair',
+           'at_least_float32']
 
-# %% ../../nbs/core/00_pixels.ipynb #4bb8e4fd
+# %% ../../nbs/core/00_pixels.ipynb #fc27ec88
+def has_values(
+    x:Tensor,
+)->bool: # False on the meta device
+    "Whether a tensor has values that a check can read."
+    return x.device.type != "meta"
+
+# %% ../../nbs/core/00_pixels.ipynb #8082e1b5
 def to_pm1(
-    x:Tensor, # picture as uint8 in 0..255 or as float in [0, 1]
+    x:Tensor, # image as uint8 in 0..255 or as float in [0, 1]
 )->Tensor: # float in [-1, 1]
-    "A picture of bytes, or of floats in [0, 1], as floats in [-1, 1]."
+    "An image of bytes, or of floats in [0, 1], as floats in [-1, 1]."
     return x.float().div(127.5).sub(1) if x.dtype == torch.uint8 else x*2 - 1
 
-# %% ../../nbs/core/00_pixels.ipynb #20d17ac5
+# %% ../../nbs/core/00_pixels.ipynb #5d082f5e
 def to_01(
-    x:Tensor, # float picture in [-1, 1]
+    x:Tensor, # float image in [-1, 1]
 )->Tensor: # float in [0, 1]
-    "A picture in [-1, 1] as floats in [0, 1]; what overshoots is clipped."
+    "An image in [-1, 1] as floats in [0, 1], clipped."
     return x.add(1).div(2).clamp(0, 1)
 
-# %% ../../nbs/core/00_pixels.ipynb #d5d73bf6
+# %% ../../nbs/core/00_pixels.ipynb #cc411aa6
 def to_uint8(
-    x:Tensor, # float picture in [-1, 1]
+    x:Tensor, # float image in [-1, 1]
 )->Tensor: # uint8 in 0..255, rounded to nearest
-    "A picture in [-1, 1] as bytes."
+    "An image in [-1, 1] as bytes."
     return to_01(x).mul(255).round().to(torch.uint8)
 
-# %% ../../nbs/core/00_pixels.ipynb #5648ab08
+# %% ../../nbs/core/00_pixels.ipynb #f5bdb3ed
 IGNORE = 255
 
 def check_ids(
@@ -40,6 +48,7 @@ def check_ids(
     name:str="mask", # what to call it in the error
 )->Tensor: # the mask, unchanged
     "Raise if `mask` holds an id that is neither in 0..n-1 nor 255 (ignore)."
+    if not has_values(mask): return mask
     bad = (mask >= n) & (mask != IGNORE) | (mask < 0)
     if bad.any():
         raise ValueError(f"{name} holds class id {int(mask[bad][0])}, but there are {n} classes (0 to {n-1}, {IGNORE} "
@@ -62,11 +71,11 @@ def one_hot(
     index, labelled = mask.long().clamp(max=n - 1)[:, None], (mask != IGNORE)[:, None]
     return torch.zeros(b, n, h, w, dtype=dtype, device=mask.device).scatter_(1, index, labelled.to(dtype))
 
-# %% ../../nbs/core/00_pixels.ipynb #e12b39dc
+# %% ../../nbs/core/00_pixels.ipynb #4f52f7d3
 def instance_edges(
     instance:Tensor, # (B, H, W) instance numbers
 )->Tensor: # (B, 1, H, W) float, 1 on both sides of every border between instances
-    "Where instances meet."
+    "The borders between instances."
     if instance.ndim != 3:
         raise ValueError(f"instance_edges wants numbers of shape (B, H, W), not {tuple(instance.shape)}")
     edge = torch.zeros_like(instance, dtype=torch.bool)
