@@ -16,12 +16,12 @@ import scgan_nb
 # %% auto #0
 __all__ = ['best_device', 'seed_everything', 'step_seed', 'seeded', 'screen', 'with_bar', 'packaged', 'weight_file']
 
-# %% ../../nbs/core/03_runtime.ipynb #716fbded
+# %% ../../nbs/core/03_runtime.ipynb #dcba2926
 def best_device(
-    prefer:str|None=None, # "cuda", "mps", "cpu", "cuda:1"...; None takes the fastest there is
+    prefer:str|None=None, # "cuda", "mps", "cpu", "cuda:1", "meta"...; None: the fastest there is
 )->torch.device:
-    "The device to work on: CUDA, then Apple's MPS, then the CPU."
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    "The device to work on: CUDA, then Apple's MPS, then the CPU; meta, which computes shapes alone, by name only."
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True, "meta": True}
     if prefer is None: return torch.device(next(k for k, ok in there.items() if ok))
     kind = prefer.split(":")[0]
     if kind not in there: raise ValueError(f"unknown device {prefer!r}: choose one of {', '.join(there)}")
