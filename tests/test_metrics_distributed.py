@@ -5,7 +5,7 @@ pytest.importorskip("torchmetrics")
 
 
 def results(part, parts):
-    "All metrics of this package, fed with every `parts`-th picture."
+    "All metrics of this package, shown every `parts`-th image."
     from scgan_nb.metrics.attributes import AttributeAccuracy
     from scgan_nb.metrics.features import ClassifierExtractor
     from scgan_nb.metrics.fid import FID, InceptionScore
@@ -13,15 +13,16 @@ def results(part, parts):
     from scgan_nb.metrics.similarity import SSIM, Diversity
     from scgan_nb.networks.judges import PictureClassifier, PictureSegmentor
     torch.manual_seed(0)
-    eyes = ClassifierExtractor(PictureClassifier(["a", "b"], size=16, width=8), "net", kinds=("a", "b"))
+    look = ClassifierExtractor(PictureClassifier(["a", "b"], size=16, width=8), "net", kinds=("a", "b"))
     judge = PictureSegmentor(["x", "y", "z"], size=16, width=8)
-    real, fake, attrs, mask = torch.rand(40, 3, 16, 16) * 2 - 1, torch.rand(40, 3, 16, 16) - 0.5, torch.randint(0, 2, (40, 2)), torch.randint(0, 3, (40, 16, 16))
+    real, fake = torch.rand(40, 3, 16, 16)*2 - 1, torch.rand(40, 3, 16, 16) - 0.5
+    attrs, mask = torch.randint(0, 2, (40, 2)), torch.randint(0, 3, (40, 16, 16))
     mine = torch.arange(part, 40, parts)
-    metrics = [FID(eyes), InceptionScore(eyes), SegmentationScore(judge, ["x", "y", "z"], name="s"), AttributeAccuracy(eyes, ["a", "b"]), SSIM()]
-    for m in metrics: m.observe(dict(image=real[mine], attrs=attrs[mine], mask=mask[mine]), fake[mine])
-    varied = Diversity(eyes)
-    varied.update(torch.stack([real[mine], fake[mine]]))
-    return {k: v for m in [*metrics, varied] for k, v in m.compute().items()}
+    metrics = [FID(look), InceptionScore(look), SegmentationScore(judge, ["x", "y", "z"], name="s"),
+               AttributeAccuracy(look, ["a", "b"]), SSIM(), Diversity(look)]
+    shown = dict(reference=real[mine], truth=real[mine], attrs=attrs[mine], mask=mask[mine])
+    for m in metrics: m.observe(shown, torch.stack([real[mine], fake[mine]]) if m.drive == "varies" else fake[mine])
+    return {k: v for m in metrics for k, v in m.compute().items()}
 
 
 def worker(rank, folder):
