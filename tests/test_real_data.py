@@ -1,4 +1,4 @@
-"Data sets on real files: the CelebAMask-HQ pair and COCO-Stuff pictures of the reference folder, whole and damaged."
+"Datasets on real files: the CelebAMask-HQ pair and COCO-Stuff pictures of the reference folder, whole and damaged."
 import shutil
 
 import numpy as np
