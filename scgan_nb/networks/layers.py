@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['check_size', 'ConvNorm', 'DownBlock', 'UpBlock', 'ResidualBlock', 'xavier_', 'full_precision', 'as_autocast',
-           'times_vector', 'power_step', 'singular_value', 'SpectralNorm', 'n_parameters', 'SumOverProcesses',
-           'several_processes', 'SyncBatchNorm2d', 'synchronise_batch_norms']
+           'times_vector', 'power_step', 'SingularValue', 'singular_value', 'SpectralNorm', 'n_parameters',
+           'SumOverProcesses', 'several_processes', 'SyncBatchNorm2d', 'synchronise_batch_norms']
 
 # %% ../../nbs/networks/00_layers.ipynb #1957d939
 from contextlib import nullcontext
@@ -132,13 +132,26 @@ def power_step(
         v = F.normalize(times_vector(w.mT, u), dim=-1, eps=1e-12)
         return F.normalize(times_vector(w, v), dim=-1, eps=1e-12), v
 
+# %% ../../nbs/networks/00_layers.ipynb #c040379f
+class SingularValue(torch.autograd.Function):
+    "u^T W v for each matrix of a stack, as a function of W."
+    @staticmethod
+    def forward(ctx, w, u, v):
+        ctx.save_for_backward(u, v)
+        return (u*times_vector(w, v)).sum(-1)
+
+    @staticmethod
+    def backward(ctx, g):
+        u, v = ctx.saved_tensors
+        return (g[..., None]*u)[..., :, None]*v[..., None, :], None, None
+
 def singular_value(
     w:torch.Tensor, # (rows,columns) or (K,rows,columns)
     u:torch.Tensor, # (rows) or (K,rows)
     v:torch.Tensor, # (columns) or (K,columns)
 )->torch.Tensor: # a scalar or (K)
-    "The singular value that belongs to u and v."
-    with full_precision(w.device): return (u*times_vector(w, v)).sum(-1)
+    "The singular value that belongs to u and v; constants for the gradient."
+    with full_precision(w.device): return SingularValue.apply(w, u, v)
 
 # %% ../../nbs/networks/00_layers.ipynb #6612912e
 class SpectralNorm(nn.Module):

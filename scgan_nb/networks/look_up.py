@@ -119,12 +119,13 @@ class MaskConv2d(nn.Conv2d):
 
     def forward(self, *parts):
         n = self.in_channels - sum(p.shape[1] for p in parts if p.is_floating_point()) # planes of the ids
+        # planes made from ids and sums of rows have their channels last: only a layer in that format goes on so
+        channels_last = self.weight.is_contiguous(memory_format=torch.channels_last)
+        formatted = (lambda x: x) if channels_last else torch.Tensor.contiguous
         if n < LOOK_UP_FROM or all(p.is_floating_point() for p in parts):
-            x = side_by_side([class_means(p, n, dtype=self.weight.dtype) for p in parts])
-            # planes made from ids have their channels last
-            channels_last = self.weight.is_contiguous(memory_format=torch.channels_last)
-            return super().forward(x if channels_last else x.contiguous())
+            return super().forward(formatted(side_by_side([class_means(p, n, dtype=self.weight.dtype) for p in parts])))
         weights = self.weight.split([p.shape[1] if p.is_floating_point() else n for p in parts], 1)
         outs = [F.conv2d(p, w, None, self.stride, self.padding) if p.is_floating_point()
-                else look_up_conv2d(p, w, self.bias, self.stride[0], self.padding[0]) for p, w in zip(parts, weights)]
+                else formatted(look_up_conv2d(p, w, self.bias, self.stride[0], self.padding[0]))
+                for p, w in zip(parts, weights)]
         return sum(outs[1:], outs[0])
