@@ -36,8 +36,8 @@ def build(root):
 
 def test_processes_that_build_the_same_cache_at_once(tmp_path):
     data = draw(tmp_path)
-    with multiprocessing.get_context("spawn").Pool(2) as pool: sums = pool.map(build, [tmp_path] * 4, chunksize=1)
-    assert sums == [data[3]["mask"].sum().item()] * 4
+    with multiprocessing.get_context("spawn").Pool(2) as pool: sums = pool.map(build, [tmp_path]*4, chunksize=1)
+    assert sums == [data[3]["mask"].sum().item()]*4
     assert [p.name for p in (tmp_path/"cache").iterdir()] == [data.fingerprint()]
 
 
@@ -53,15 +53,15 @@ def test_a_killed_build_leaves_no_cache(tmp_path):
     child.send_signal(signal.SIGKILL); child.wait()
     left = list((tmp_path/"cache").iterdir())
     assert len(left) == 1 and left[0].name.endswith(".unfinished")
-    os.utime(left[0], (time.time() - 90000,) * 2)                       # a day later ...
+    os.utime(left[0], (time.time() - 90000,)*2) # a day later ...
     assert torch.equal(data.cached(tmp_path/"cache", progress=False)[5]["image"], data[5]["image"])
-    assert [p.name for p in (tmp_path/"cache").iterdir()] == [data.fingerprint()]      # ... it is cleared away
+    assert [p.name for p in (tmp_path/"cache").iterdir()] == [data.fingerprint()] # ... it is cleared away
 
 
 def test_worker_processes_read_the_same_samples(tmp_path):
     data = draw(tmp_path)
     fast = data.cached(tmp_path/"cache", progress=False)
-    fast[0]                                                             # open maps must not travel to the workers
+    fast[0] # open maps must not travel to the workers
     for source, method in ((data, "fork"), (fast, "fork"), (fast, "spawn")):
         loader = DataLoader(source, batch_size=4, num_workers=1 if method == "spawn" else 2, collate_fn=stack,
                             multiprocessing_context=method)
@@ -96,9 +96,9 @@ class Walk(ImageDataset):
         g = torch.Generator().manual_seed(i)
         sample = {}
         for role in ("source", "target"):
-            sample |= {f"{role}_image": torch.rand(3, 48, 32, generator=g) * 2 - 1,
+            sample |= {f"{role}_image": torch.rand(3, 48, 32, generator=g)*2 - 1,
                        f"{role}_mask": torch.randint(0, 3, (48, 32), generator=g),
-                       f"{role}_pose": torch.rand(18, 2, generator=g) * 30}
+                       f"{role}_pose": torch.rand(18, 2, generator=g)*30}
         return Batch(sample, index=torch.tensor(i))
 
 
@@ -131,8 +131,8 @@ def test_pairs_are_checked_stored_cut_and_mirrored_like_single_samples(tmp_path)
 
 def test_every_dataset_is_found_by_its_name_and_states_its_facts():
     classes = known("datasets")
-    assert set(classes) >= {"faces", "scenes", "celeba", "celebamask-hq", "fashion", "coco-stuff", "ade20k", "cityscapes",
-                            "folder"}
+    assert set(classes) >= {"faces", "scenes", "celeba", "celebamask-hq", "fashion", "coco-stuff", "ade20k",
+                            "cityscapes", "folder"}
     for name, kind in classes.items():
         assert kind.name == name and issubclass(kind, ImageDataset)
         assert kind.drawn == issubclass(kind, DrawnWorld)
