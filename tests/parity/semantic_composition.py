@@ -3,6 +3,7 @@ import torch
 
 from scgan_nb.core.batch import Batch
 from scgan_nb.core.pixels import instance_edges, one_hot
+from scgan_nb.core.registry import find
 from scgan_nb.core.system import training_only
 from scgan_nb.losses.adversarial import critic_loss, generator_loss
 from scgan_nb.losses.latent import kl_divergence
@@ -11,11 +12,12 @@ from scgan_nb.networks.vgg import vgg19
 from scgan_nb.networks.semantic_composition import SCResnetBlock, SemanticVectorGenerator
 from scgan_nb.networks.spade import SPADE
 from scgan_nb.networks.spatial_conditioning import IterativeGaussian, SpatialCondConv2d, SpatialCondNorm
-from scgan_nb.official import OFFICIAL, Official, load_official, sc_generator_names, spade_names, translate
+from scgan_nb.official.semantic_composition import sc_generator_names
+from scgan_nb.official.translate import Official, load_official, spade_names, translate
 from scgan_nb.trainers.semantic_composition import SemanticComposition
 from tests.parity.adapter import Adapter
 
-GENERATOR = OFFICIAL["semantic_composition/generator"]
+GENERATOR = find("official", "semantic_composition/generator")
 
 
 def positions(config):
@@ -31,7 +33,7 @@ def load(name, fixture, weights, **config):
 
 def load_part(net, fixture, weights, names):
     "A part of a network (an operator, a block), by the same rules as whole networks."
-    net.load_state_dict(translate(Official(type(net), None, lambda net: names, GENERATOR.leaves), net, weights))
+    net.load_state_dict(translate(Official(type(net), None, lambda net: names, leaves=GENERATOR.leaves), net, weights))
     return net.train(fixture["mode"].startswith("train"))
 
 
