@@ -1,15 +1,18 @@
 """A GAN of 8x8 pictures that is small enough to train in a test and has every part that a trainer must keep: convolutions,
 batch statistics, three updates of which two share an optimiser, a double backward, random numbers in data and losses."""
 from __future__ import annotations
+from dataclasses import dataclass
+
 import torch
+from huggingface_hub import PyTorchModelHubMixin
 from torch import nn
 from torch.utils.data import Dataset
 from scgan_nb.core.batch import Batch
-from scgan_nb.core.system import System, Update
+from scgan_nb.core.system import Hyper, System, Update
 from scgan_nb.trainers.trainer import Trainer
 
 
-class Painter(nn.Module):
+class Painter(nn.Module, PyTorchModelHubMixin):
     def __init__(self, width, norm):
         super().__init__()
         self.start = nn.Linear(4, width*16)
@@ -19,7 +22,7 @@ class Painter(nn.Module):
     def forward(self, z): return self.end(self.norm(self.start(z).view(len(z), -1, 4, 4)).relu()).tanh()
 
 
-class Critic(nn.Module):
+class Critic(nn.Module, PyTorchModelHubMixin):
     def __init__(self, width):
         super().__init__()
         self.layers = nn.Sequential(nn.Conv2d(3, width, 4, 2, 1), nn.LeakyReLU(.2), nn.Conv2d(width, 1, 4))
@@ -27,19 +30,23 @@ class Critic(nn.Module):
     def forward(self, x): return self.layers(x).flatten()
 
 
+@dataclass(frozen=True)
+class BlobsHyper(Hyper):
+    width:int=8
+    norm:bool=True
+    noise:float=0.1
+
+
 class Blobs(System):
-    name = "blobs"
-    updates = [Update("discriminator", lr=2e-3), Update("penalty", trains="discriminator"), Update("generator", every=3, lr=2e-3)]
+    name, Hyper = "blobs", BlobsHyper
+    updates = [Update("discriminator", lr=2e-3), Update("penalty", trains="discriminator", lr=2e-3), Update("generator", every=3, lr=2e-3)]
 
-    def __init__(self, width=8, norm=True, noise=0.1):
-        super().__init__()
-        self.generator, self.discriminator, self.noise = Painter(width, norm), Critic(width), noise
-
-    def begin(self, batch): return Batch({"z": torch.randn(batch.n, 4, device=self.device), **batch})
+    def build(self, h): self.generator, self.discriminator, self.noise = Painter(h.width, h.norm), Critic(h.width), h.noise
+    def begin(self, batch): return Batch({"z": self.randn(batch.n, 4), **batch})
 
     def discriminator_loss(self, batch):
         with torch.no_grad(): fake = self.generator(batch["z"])
-        real = batch["image"] + self.noise*torch.randn_like(batch["image"])
+        real = batch["image"] + self.noise*self.randn(*batch["image"].shape)
         return {"real": -self.discriminator(real).mean(), "fake": self.discriminator(fake).mean()}
 
     def penalty_loss(self, batch):
@@ -50,7 +57,8 @@ class Blobs(System):
 
     def generator_loss(self, batch): return {"adv": -self.discriminator(self.generator(batch["z"])).mean()}
 
-    def sample(self, batch): return self.generator(torch.randn(batch.n, 4, device=self.device))
+    def read(self, batch): return torch.randn(batch.n, 4, device=self.device)
+    def paint(self, state): return self.generator(state)
 
 
 class Spots(Dataset):
@@ -72,7 +80,7 @@ def make(out=None, width=8, norm=True, noise=.1, data=None, init=0, **kw):
     "A trainer of blobs whose start weights are drawn with seed `init`."
     with torch.random.fork_rng():
         torch.manual_seed(init)
-        system = Blobs(width, norm, noise)
+        system = Blobs(width=width, norm=norm, noise=noise)
     options = dict(batch=12, save_every=0, sample_every=0, log_every=4, ema=.99, device="cpu", progress=None) | kw
     return Trainer(system, data if data is not None else Spots(), out=out, **options)
 

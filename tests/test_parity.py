@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.parity import fill
-from tests.parity.runner import find, limit_of, main, run, thin
+from tests.parity.runner import GROUP, adapters_of, find, limit_of, main, run, systems, thin
 
 pytestmark = pytest.mark.library
 HERE = Path(__file__).parent
@@ -31,11 +31,24 @@ def test_fixtures_of_this_repository_are_found():
     assert {f["net"] for _, f in find(SHIPPED / "semantic_composition")} >= {"scc_train", "scn_train", "sc_resnet_block_train", "losses", "train_step_multiscale", "train_step_fpse"}
 
 
-@pytest.mark.parametrize("system", ["scgan", "semantic_composition"])
+@pytest.mark.parametrize("system", systems())
 def test_all_fixtures_of(system, shared, capsys):
     folder = shared / "parity" / system
     if not folder.is_dir(): pytest.skip(f"no fixtures at {folder}")
     assert main(folder) == 0, capsys.readouterr().out
+
+
+def test_adapters_are_found_by_name(tmp_path, monkeypatch):
+    assert {"scgan", "semantic_composition"} <= set(systems()) and "runner" not in systems()
+    assert adapters_of("fill") is None and adapters_of("__main__") is None
+    info = tmp_path / "sixth-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: sixth\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{GROUP}]\nsixth = sixth_parity\nscgan = sixth_parity\n")
+    (tmp_path / "sixth_parity.py").write_text("ADAPTERS = {'net': print}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert adapters_of("sixth") == {"net": print} and "sixth" in systems()
+    assert "generator" in adapters_of("scgan")  # ours, not the other package's
 
 
 @pytest.fixture

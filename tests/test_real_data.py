@@ -1,4 +1,4 @@
-"Data sets on real files: the CelebAMask-HQ pair and COCO-Stuff pictures of the reference folder, whole and damaged."
+"Datasets on real files: the CelebAMask-HQ pair and COCO-Stuff pictures of the reference folder, whole and damaged."
 import shutil
 
 import numpy as np
@@ -32,7 +32,7 @@ def coco(shared):
 
 @pytest.fixture
 def broken(celeba, tmp_path):
-    "A copy of the pair, three times over, to be damaged"
+    "A copy of the pair, three times over, to be damaged."
     for k in range(3):
         for i in range(2):
             for ending in ("jpg", "png"): shutil.copy(celeba/f"{i}.{ending}", tmp_path/f"{2 * k + i}.{ending}")
@@ -49,14 +49,18 @@ def test_the_pair_is_sound_and_complete(celeba):
 
 def test_left_is_the_persons_left(celeba):
     for sample in CelebAMaskHQ(celeba, size=256, split="all"):
-        x = {name: (sample["mask"] == CELEBAMASK19.id(name)).nonzero()[:, 1].float().mean() for name in ("l_eye", "r_eye", "l_brow", "r_brow")}
+        x = {name: (sample["mask"] == CELEBAMASK19.id(name)).nonzero()[:, 1].float().mean()
+             for name in ("l_eye", "r_eye", "l_brow", "r_brow")}
         assert x["l_eye"] > 128 > x["r_eye"] and x["l_brow"] > 128 > x["r_brow"]
 
 
 def test_no_class_appears_that_the_file_does_not_hold(celeba):
     for size in (33, 64, 128, 500):
         for i, sample in enumerate(CelebAMaskHQ(celeba, size=size, split="all")):
-            assert set(sample["mask"].unique().tolist()) <= set(np.unique(np.asarray(Image.open(celeba/f"{i}.png"))).tolist())
+            assert set(sample["mask"].unique().tolist()) <= set(
+                                                                np.unique(
+                                                                          np.asarray(
+                    Image.open(celeba/f"{i}.png"))).tolist())
 
 
 def test_mask_lies_on_the_picture(celeba):
@@ -64,8 +68,8 @@ def test_mask_lies_on_the_picture(celeba):
     for sample in CelebAMaskHQ(celeba, size=128, split="all"):
         eye = (sample["mask"] == 4) | (sample["mask"] == 5)
         dark = lambda m: sample["image"].mean(0)[m].mean()
-        assert dark(eye) < dark(sample["mask"] == 1) - 0.2                        # eyes are darker than the skin around them
-        assert dark(eye) < dark(eye.roll(14, 0)) - 0.2                            # and what lies 14 pixels below is skin
+        assert dark(eye) < dark(sample["mask"] == 1) - 0.2 # eyes are darker than the skin around them
+        assert dark(eye) < dark(eye.roll(14, 0)) - 0.2 # and what lies 14 pixels below is skin
 
 
 def test_reduction_and_cache_give_the_same_samples(celeba, tmp_path):
@@ -74,23 +78,26 @@ def test_reduction_and_cache_give_the_same_samples(celeba, tmp_path):
     for i in range(2):
         assert torch.equal(coarse[i]["mask"], apply_table(fine[i]["mask"], CELEBAMASK19_TO_LANDMARK7))
         assert all(torch.equal(fast[i][k], coarse[i][k]) for k in coarse[i])
-    assert coarse[0]["mask"].unique().tolist() == [0, 1, 2, 3, 4, 5]              # a shut mouth
+    assert coarse[0]["mask"].unique().tolist() == [0, 1, 2, 3, 4, 5] # a shut mouth
 
 
 def test_background_last_as_the_composition_networks_count(celeba):
-    fine, last = (CelebAMaskHQ(celeba, size=96, split="all", labels=name) for name in ("celebamask19", "celebamask19_last"))
+    fine, last = (CelebAMaskHQ(celeba, size=96, split="all", labels=name)
+                  for name in ("celebamask19", "celebamask19_last"))
     for i in range(2):
         m = fine[i]["mask"]
         assert torch.equal(last[i]["mask"], torch.where(m == 0, 18, m - 1))
-        assert torch.equal(last.palette[last[i]["mask"]], fine.palette[m])                  # the same picture of the labels
-        assert torch.equal(hflip(last[i], last.swaps)["mask"], torch.where(hflip(fine[i], fine.swaps)["mask"] == 0, 18, hflip(fine[i], fine.swaps)["mask"] - 1))
+        assert torch.equal(last.palette[last[i]["mask"]], fine.palette[m]) # the same picture of the labels
+        assert torch.equal(hflip(last[i], last.swaps)["mask"],
+                           torch.where(hflip(fine[i], fine.swaps)["mask"] == 0, 18,
+                                       hflip(fine[i], fine.swaps)["mask"] - 1))
 
 
 def test_fast_decoding_does_not_show(celeba):
     "JPEG decoding at a fraction of the size against decoding in full."
     for i, sample in enumerate(CelebAMaskHQ(celeba, size=128, split="all")):
         full = np.asarray(Image.open(celeba/f"{i}.jpg").resize((128, 128), Image.BILINEAR)).transpose(2, 0, 1)
-        assert (sample["image"] * 127.5 + 127.5 - torch.tensor(full).float()).abs().mean() < 2.5
+        assert (sample["image"]*127.5 + 127.5 - torch.tensor(full).float()).abs().mean() < 2.5
 
 
 def test_check_names_every_fault_with_its_file(broken):
@@ -98,20 +105,23 @@ def test_check_names_every_fault_with_its_file(broken):
     wrong = np.array(Image.open(broken/"1.png")); wrong[:9, :9] = 19
     Image.fromarray(wrong).save(broken/"1.png")
     Image.open(broken/"2.png").crop((0, 0, 512, 400)).save(broken/"2.png")
-    data = (broken/"3.jpg").read_bytes(); (broken/"3.jpg").write_bytes(data[:len(data) // 2])
+    data = (broken/"3.jpg").read_bytes(); (broken/"3.jpg").write_bytes(data[:len(data)//2])
     (broken/"4.jpg").unlink()
     with pytest.raises(DataError) as e: CelebAMaskHQ(broken, split="all").check(progress=False)
     found = {f.file.rsplit("/", 1)[-1]: f for f in e.value.faults}
     assert set(found) == {"0.png", "1.png", "2.png", "3.jpg", "4.png"}
-    for name, words in {"0.png": "no such file", "1.png": "unknown class id 19 (81 pixels)", "2.png": "512 x 400 pixels, but its picture has 1024 x 1024",
-                        "3.jpg": "truncated", "4.png": "no picture"}.items():
+    for name, words in {"0.png": "no such file", "1.png": "unknown class id 19 (81 pixels)",
+                        "2.png": "512 x 400 pixels, but its picture has 1024 x 1024", "3.jpg": "truncated",
+                        "4.png": "no picture"}.items():
         assert words in found[name].problem and found[name].fix and name in str(e.value)
-    with pytest.raises(DataError, match="3.jpg"): CelebAMaskHQ(broken, split="all").batch([3, 4])      # nor does reading pass over it
+    with pytest.raises(DataError, match="3.jpg"):
+        CelebAMaskHQ(broken, split="all").batch([3, 4]) # nor does reading pass over it
 
 
 def test_folder_dataset_reads_the_same_files(celeba):
     own = FolderDataset(celeba, celeba, size=64, classes=CELEBAMASK19)
-    assert {f.problem for f in own.faults} == {f"the same name as {i}.jpg" for i in range(2)}          # pictures and masks in one folder: say so
+    # pictures and masks in one folder: say so
+    assert {f.problem for f in own.faults} == {f"the same name as {i}.jpg" for i in range(2)}
     hq = CelebAMaskHQ(celeba, size=64, split="all")
     assert all(torch.equal(own[i]["mask"], hq[i]["mask"]) for i in range(2))
 
@@ -139,23 +149,29 @@ def test_names_say_what_is_in_the_pictures(coco):
     "Seen by eye: a cat before a laptop, riders at the sea, a fire engine under clouds, a gull in fog."
     data = COCOStuff(coco, 128)
     seen = {item.name: {data.classes[i] for i in sample["mask"].unique()} for item, sample in zip(data.items, data)}
-    for name, there in {"000000017914": {"cat", "laptop", "person", "bed"}, "000000138805": {"horse", "person", "sea", "sky-other", "sand"},
-                        "000000197384": {"truck", "clouds", "tree", "road", "grass"}, "000000203744": {"bird", "sea", "fog"}, "000000580986": {"tennis racket", "person"}}.items():
+    for name, there in {"000000017914": {"cat", "laptop", "person", "bed"},
+                        "000000138805": {"horse", "person", "sea", "sky-other", "sand"},
+                        "000000197384": {"truck", "clouds", "tree", "road", "grass"},
+                        "000000203744": {"bird", "sea", "fog"}, "000000580986": {"tennis racket", "person"}}.items():
         assert there <= seen[name], (name, there - seen[name])
 
 
 def test_instance_edges_lie_where_the_picture_changes(coco):
     "The mean change of brightness at the edges is above that at the same edges mirrored or moved."
-    def change(image, edges): return (((image.diff(dim=-1)[..., 1:, :].abs() + image.diff(dim=-2)[..., 1:].abs()).mean(0)) * edges[1:, 1:]).sum() / edges[1:, 1:].sum()
+    def change(image, edges):
+        return ((((image.diff(dim=-1)[..., 1:, :].abs() + image.diff(dim=-2)[..., 1:].abs()).mean(0))*edges[1:,
+                1:]).sum()/edges[1:, 1:].sum())
     kept = 0
     for sample in COCOStuff(coco, 192, instances=True):
         edges = instance_edges(sample["instance"][None])[0, 0]
-        kept += change(sample["image"], edges) > max(change(sample["image"], e) for e in (edges.flip(-1), edges.roll(16, 0), edges.roll(16, 1)))
-    assert kept >= 12                                                            # of 13
+        kept += (change(sample["image"],
+                        edges) > max(change(sample["image"], e)
+                                     for e in (edges.flip(-1), edges.roll(16, 0), edges.roll(16, 1))))
+    assert kept >= 12 # of 13
 
 
 def test_instances_tell_neighbours_apart(coco):
-    "Players of one class: more than one number among the pixels of class person, and borders between them that the classes lack."
+    "Players of one class have several numbers, and borders between them that the classes lack."
     sample = COCOStuff(coco, 192, instances=True)[[i.name for i in COCOStuff(coco, 192).items].index("000000284465")]
     assert len(sample["instance"][sample["mask"] == 0].unique()) > 5
     assert (instance_edges(sample["instance"][None]) > instance_edges(sample["mask"][None])).sum() > 50

@@ -8,7 +8,7 @@ from scgan_nb.trainers.trainer import NonFiniteLoss, Trainer
 
 pytestmark = pytest.mark.library
 VARIANTS = dict(plain={}, accumulate=dict(accumulate=3), bf16=dict(precision="bf16"), fp16=dict(precision="fp16"), workers=dict(workers=2),
-                random_data=dict(data=Spots(flip=True)), decay=dict(decay=(5, 20)), no_ema=dict(ema=None), nchw=dict(channels_last=False))
+                random_data=dict(data=Spots(flip=True)), decay=dict(decay=(5, 20)), no_ema=dict(ema=None), nhwc=dict(channels_last=True))
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -19,7 +19,7 @@ def test_resume_is_bit_exact(name, tmp_path):
     torch.manual_seed(123)                                  # the state of the second process does not matter
     make(tmp_path, **kw).fit(10)
     again = make(tmp_path, **kw)
-    assert again.step == 10
+    assert again.steps == 10
     again.fit(17)
     assert_same(tensors(whole), tensors(again))
     assert whole.history == again.history and [r["step"] for r in again.history] == [4, 8, 12, 16]
@@ -48,14 +48,14 @@ def test_random_state_of_the_caller_is_left_alone():
 def test_workers_and_micro_batches_see_the_same_data():
     data = Spots(flip=True)
     assert_same(tensors(make(data=data).fit(5)), tensors(make(data=data, workers=2).fit(5)))
-    kw = dict(norm=False, noise=0., data=Spots(z=True))
+    kw = dict(norm=False)                                   # statistics of a batch are those of the micro batch; noise is the same
     whole, cut = make(**kw).fit(6), make(accumulate=4, **kw).fit(6)
     for k, v in whole.system.state_dict().items(): torch.testing.assert_close(v, cut.system.state_dict()[k], rtol=0, atol=1e-5)
 
 
 def test_by_hand():
     "Four steps written out with plain torch give the same weights."
-    kw = dict(norm=False, noise=0., data=Spots(z=True), ema=None, channels_last=False)
+    kw = dict(norm=False, noise=0., data=Spots(z=True), ema=None)
     ours, hand = make(**kw), make(**kw).system
     d = torch.optim.Adam(hand.discriminator.parameters(), lr=2e-3, betas=(.5, .999))
     g = torch.optim.Adam(hand.generator.parameters(), lr=2e-3, betas=(.5, .999))
@@ -89,7 +89,7 @@ def test_non_finite_stops_and_keeps_the_last_good_checkpoint(where, tmp_path):
     with pytest.raises(NonFiniteLoss, match="generator/adv is nan at step 6" if where == "loss" else "step 6") as error: trainer.fit(9)
     assert "step_00000005" in str(error.value)
     assert latest(tmp_path/"checkpoints").name == "step_00000005"
-    assert Trainer(Blobs(), Spots(), batch=4, out=tmp_path, device="cpu", progress=None).step == 5
+    assert Trainer(Blobs(), Spots(), batch=4, out=tmp_path, device="cpu", progress=None).steps == 5
 
 
 def test_other_runs_are_refused_by_name(tmp_path):
@@ -106,7 +106,7 @@ def test_other_runs_are_refused_by_name(tmp_path):
 def test_a_checkpoint_by_path_starts_a_new_run(tmp_path):
     first = make(tmp_path/"a").fit(4)
     other = make(tmp_path/"b", resume=latest(tmp_path/"a"/"checkpoints"), seed=7, batch=8, ema=.9)
-    assert other.step == 4
+    assert other.steps == 4
     assert_same(tensors(first), tensors(other))
     assert latest(tmp_path/"b"/"checkpoints") is None
     other.fit(5)

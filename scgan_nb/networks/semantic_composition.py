@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['BLOCK_LEVELS', 'lrelu', 'enlarge', 'SpectralConv', 'NormConv', 'start_small_', 'Vectors', 'SemanticVectorGenerator',
-           'SCResnetBlock', 'block_levels', 'Painting', 'Reading', 'Generator', 'Encoder', 'Verdict', 'same_number',
-           'PatchDiscriminator', 'MultiscaleDiscriminator', 'binomial_blur', 'FPSEDiscriminator', 'SPADEResnetBlock',
+           'SCResnetBlock', 'block_levels', 'Generator', 'Reading', 'Painting', 'Encoder', 'Verdict', 'same_number',
+           'PatchDiscriminator', 'MultiscaleDiscriminator', 'BinomialBlur', 'FPSEDiscriminator', 'SPADEResnetBlock',
            'SPADEGenerator']
 
 # %% ../../nbs/networks/21_semantic_composition.ipynb #1fcd832c
@@ -13,15 +13,17 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import torch
+from fastcore.basics import patch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import nn
 from torch.nn import functional as F
 
+from ..core.pixels import pair
 from .layers import SpectralNorm, check_size
+from .look_up import MaskConv2d, class_means
 from .spade import SPADE, shrink
 from .spatial_conditioning import (
     IterativeGaussian, SpatialCondConv2d, SpatialCondNorm, bin_means, label_pyramid, routing)
-from .look_up import MaskConv2d, class_means
 
 # %% ../../nbs/networks/21_semantic_composition.ipynb #a958598d
 def lrelu(x): return F.leaky_relu(x, 0.2)
@@ -33,7 +35,7 @@ def SpectralConv(*args, conv=nn.Conv2d, **kwargs):
     return SpectralNorm(conv(*args, **kwargs), always=False)
 
 class NormConv(nn.Sequential):
-    "Spectrally normed convolution without bias, instance norm without parameters, leaky ReLU."
+    "Convolution with spectral norm and without bias, plain instance norm, leaky ReLU."
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0):
         super().__init__(SpectralConv(in_channels, out_channels, kernel_size, stride, padding, bias=False),
                          nn.InstanceNorm2d(out_channels), nn.LeakyReLU(0.2))
@@ -54,14 +56,14 @@ def start_small_(
 
 # %% ../../nbs/networks/21_semantic_composition.ipynb #6d8b7cf0
 class Vectors(NamedTuple):
-    "What the semantic vector generator says about a mask; maps from coarse to fine."
+    "The output of the semantic vector generator for a mask; maps from coarse to fine."
     conv:list # of (B,K,h,w) logits for convolutions
     norm:list # of (B,K',h,w) logits for norms
     aux:torch.Tensor|None # (B,3,H,W) in [-1,1]
 
 # %% ../../nbs/networks/21_semantic_composition.ipynb #efdc45c2
 class SemanticVectorGenerator(nn.Module):
-    "Logits of the experts' shares at every scale, and a coarse picture, from a mask (SVG)."
+    "Logits of the experts' shares at every level, and a coarse image, from a mask (SVG)."
     def __init__(self,
         s_dim:int=19, # planes of the mask
         width:int=32, # q, channels at full size; the coarsest level has 16 times as many
@@ -71,40 +73,43 @@ class SemanticVectorGenerator(nn.Module):
         spectral:bool=False, # spectral norm on the levels' convolutions (ADE20K, COCO)
         position:str|None="pyramid", # None, "mask" or "pyramid", see `label_pyramid`
         encoded:int=3, # levels that position="pyramid" encodes
-        gaussian:dict|None=None, # arguments of `IterativeGaussian` where they are not the paper's
+        gaussian:dict|None=None, # arguments of `IterativeGaussian` that differ from the paper's
         edge:bool=False, # the mask's last plane holds instance edges
     ):
         super().__init__()
         self.bins = num_experts, num_norm_experts
         self.pyramid = dict(levels=levels, position=position, encode=IterativeGaussian(**(gaussian or {})),
                             encoded=encoded, edge=edge, n=s_dim)
-        self.encode = self.pyramid["encode"] # so that it moves with the network
-        layer = lambda kind, *shape: SpectralConv(*shape, 3, padding=1, conv=kind) if spectral else kind(*shape, 3,
-                padding=1)
+        layer = SpectralConv if spectral else lambda *args, conv, **options: conv(*args, **options)
         widths = [width*2**max(4 - i, 0) for i in range(levels)]
-        self.first = nn.ModuleList(layer(MaskConv2d, i + s_dim, o) for i, o in pairwise([0, *widths]))
-        self.second = nn.ModuleList(layer(nn.Conv2d, w, w) for w in widths)
+        self.first = nn.ModuleList(layer(i + s_dim, o, 3, padding=1, conv=MaskConv2d)
+                                   for i, o in pairwise([0, *widths]))
+        self.second = nn.ModuleList(layer(w, w, 3, padding=1, conv=nn.Conv2d) for w in widths)
         self.to_rgb = nn.Sequential(nn.Conv2d(widths[-1], width//2, 3, padding=1), nn.LeakyReLU(0.2),
                                     nn.Conv2d(width//2, 3, 3, padding=1))
 
-    def features(self, s):
-        "The maps x_1 ... x_L, coarse to fine."
-        maps = []
-        for m, a, b in zip(label_pyramid(s, **self.pyramid, dtype=self.to_rgb[0].weight.dtype), self.first,
-                           self.second):
-            # ids stand for zeros and ones
-            parts = ([enlarge(lrelu(maps[-1])), lrelu(m) if m.is_floating_point() else m] if maps else [m])
-            maps.append(b(lrelu(a(*parts))))
-        return maps
+# %% ../../nbs/networks/21_semantic_composition.ipynb #94d5f3d0
+@patch
+def features(self:SemanticVectorGenerator,
+    s:torch.Tensor, # (B,s_dim,H,W) planes, or (B,H,W) class ids; H and W multiples of 2^(L-1)
+)->list: # of (B,C,h,w), coarse to fine
+    "The semantic vectors V^1 ... V^L."
+    maps, dtype = [], self.to_rgb[0].weight.dtype
+    for m, a, b in zip(label_pyramid(s, **self.pyramid, dtype=dtype), self.first, self.second):
+        if maps: parts = enlarge(lrelu(maps[-1])), lrelu(m) if m.is_floating_point() else m
+        else: parts = m,
+        maps.append(b(lrelu(a(*parts))))
+    return maps
 
-    def forward(self,
-        s:torch.Tensor, # (B,s_dim,H,W) one-hot, or (B,H,W) class ids; H and W multiples of 2^(L-1)
-        aux:bool=True, # paint the auxiliary picture, which only training needs
-    )->Vectors:
-        "Semantic vectors of a mask."
-        maps = self.features(s)
-        return Vectors(*[[bin_means(x, n) for x in maps] for n in self.bins],
-                       F.hardtanh(self.to_rgb(maps[-1])) if aux else None)
+@patch
+def forward(self:SemanticVectorGenerator,
+    s:torch.Tensor, # see `features`
+    aux:bool=True, # also make the auxiliary image, which only training needs
+)->Vectors:
+    "Logits and auxiliary image of a mask."
+    maps = self.features(s)
+    conv, norm = ([bin_means(v, n) for v in maps] for n in self.bins)
+    return Vectors(conv, norm, F.hardtanh(self.to_rgb(maps[-1])) if aux else None)
 
 # %% ../../nbs/networks/21_semantic_composition.ipynb #9664a8aa
 class SCResnetBlock(nn.Module):
@@ -134,9 +139,9 @@ class SCResnetBlock(nn.Module):
         x:torch.Tensor, # (B,in,h,w)
         r_conv:torch.Tensor, # (B,K,h,w) shares
         r_norm:torch.Tensor, # (B,K',h,w) shares
-        s, # (B,s_dim,any,any) one-hot, or (B,any,any) class ids, or the shortcut's scale and shift
+        s, # (B,s_dim,any,any) planes, (B,any,any) class ids, or the shortcut's scale and shift
     )->torch.Tensor: # (B,out,h,w)
-        "One block; the shortcut alone looks at s."
+        "One block; only the shortcut uses s."
         d = self.conv1(lrelu(self.norm1(x, r_norm)), r_conv)
         d = self.conv2(lrelu(self.norm2(d, r_norm)), r_conv)
         return d + (self.shortcut(self.norm_shortcut(x, s)) if self.changes else x)
@@ -145,37 +150,27 @@ class SCResnetBlock(nn.Module):
 # number of levels -> the level of each block
 BLOCK_LEVELS = {5: (0, 0, 0, 1, 2, 3, 4), 6: (0, 1, 1, 2, 3, 4, 5), 7: (0, 1, 2, 3, 4, 5, 6)}
 
-def block_levels(levels):
+def block_levels(
+    levels:int, # L
+)->tuple: # seven levels, counted from 0
     "The level of each of the seven blocks."
     if levels not in BLOCK_LEVELS: raise ValueError(f"levels must be 5, 6 or 7, got {levels}")
     return BLOCK_LEVELS[levels]
 
-class Painting(NamedTuple):
-    "What the generator returns in training."
-    image:torch.Tensor # (B,3,H,W) in [-1,1]
-    aux:torch.Tensor # (B,3,H,W) in [-1,1], from the semantic vectors alone
-    logits:list # of (B,K,h,w): shares of the convolutions' experts before temperature and softmax, coarse to fine
-
-class Reading(NamedTuple):
-    "All that the generator reads from a mask, without regard to the style."
-    s:torch.Tensor # the mask
-    shares:list # a level each: r_conv (B,K,h,w), r_norm (B,K',h,w)
-    shortcuts:list # a block each: scale and shift of the shortcut's SPADE, None where there is none
-
 # %% ../../nbs/networks/21_semantic_composition.ipynb #f3e93299
 class Generator(nn.Module, PyTorchModelHubMixin):
-    "G(s, z): a picture with the layout of mask s and the style z, painted by mixtures of experts (SVG + SRG)."
+    "G(s, z): an image with the layout of mask s and the style z, by mixtures of experts (SVG + SRG)."
     def __init__(self,
         s_dim:int=19, # planes of the mask; the defaults are those of CelebAMask-HQ
         z_dim:int=256, # length of the style; 0: no style, the mask is the seed
-        size=512, # picture size, an int or (height, width); with z_dim=0 it binds nothing
+        size=512, # of the image, an int or (height, width); without effect if z_dim=0
         width:int=48, # n, channels at full size
         vector_width:int=32, # q, of the semantic vector generator
         seed_width:int=32, # f, of the seed
         num_experts:int=3, # K
         num_norm_experts:int=3, # K'
-        levels:int=6, # 6 ("normal" in the official code) or 7 ("more"); 5 leaves small pictures a seed of 4x4 and more
-        temperature:float=0.05, # multiplies the logits of the shares
+        levels:int=6, # L: 6 ("normal" in the official code), 7 ("more"), or 5 for small images
+        temperature:float=0.05, # tau, multiplies the logits of the shares
         act:str="softmax", # see `routing`
         spectral_vectors:bool=False, # spectral norm in the semantic vector generator
         position:str|None="pyramid", # position, encoded, gaussian and edge: see `SemanticVectorGenerator`
@@ -189,90 +184,139 @@ class Generator(nn.Module, PyTorchModelHubMixin):
         shortcut_width:int=128, # hidden channels of the shortcuts' SPADE
     ):
         super().__init__()
-        self.s_dim, self.z_dim, self.size, self.multiple = (s_dim, z_dim,
-                                                            (size, size) if isinstance(size, int) else tuple(size),
-                                                            2**(levels - 1))
-        self.temperature, self.act, self.levels = temperature, act, block_levels(levels)
-        n, channels = width, 16*seed_width
+        self.s_dim, self.z_dim, self.size = s_dim, z_dim, pair(size)
+        self.temperature, self.act = temperature, act
+        self.multiple, self.levels = 2**(levels - 1), block_levels(levels)
         self.vectors = SemanticVectorGenerator(s_dim, vector_width, num_experts, num_norm_experts, levels,
                                                spectral_vectors, position, encoded, gaussian, edge)
-        if z_dim: check_size(torch.empty(self.size), self.multiple, f"Generator(levels={levels})", cells=1)
-        self.seed_shape = channels, self.size[0]//self.multiple, self.size[1]//self.multiple
-        self.seed = (nn.Linear(z_dim, channels*self.seed_shape[1]*self.seed_shape[2]) if z_dim
-                     else MaskConv2d(s_dim, channels, 3, padding=1))
-        widths = [channels, *(n*min(m, widest) for m in (16, 16, 16, 8, 4, 2, 1))]
+        self.seed_shape = 16*seed_width, self.size[0]//self.multiple, self.size[1]//self.multiple
+        self.seed = self.make_seed()
+        widths = [16*seed_width, *(width*min(m, widest) for m in (16, 16, 16, 8, 4, 2, 1))]
         self.blocks = nn.ModuleList(SCResnetBlock(i, o, s_dim, num_experts, num_norm_experts, norm, recompute,
                                                   shortcut_width) for i, o in pairwise(widths))
-        self.to_rgb = nn.Conv2d(n, 3, 3, padding=1)
+        self.to_rgb = nn.Conv2d(width, 3, 3, padding=1)
         start_small_(self, gain)
 
-    def check(self, s, z):
-        "Raise a ValueError unless mask and style fit."
-        if s.dim() != 4 or s.shape[1] != self.s_dim if s.is_floating_point() else s.dim() != 3:
-            raise ValueError(f"s must be a one-hot mask (B,{self.s_dim},H,W) of floats, or class ids (B,H,W) of "
-                             f"integers; got {tuple(s.shape)} of {s.dtype}")
-        check_size(s, self.multiple, "Generator", cells=1)
-        if not self.z_dim: return
-        if z is None or z.dim() != 2 or z.shape[1] != self.z_dim:
-            raise ValueError(f"z must be (B,{self.z_dim}), got {None if z is None else tuple(z.shape)}")
-        if tuple(s.shape[-2:]) != self.size:
-            raise ValueError(f"this generator was built for size={self.size}, got a mask of {tuple(s.shape[-2:])}: "
-                             f"resize the mask, or build Generator(size=...) anew")
+# %% ../../nbs/networks/21_semantic_composition.ipynb #22cf1cad
+@patch
+def make_seed(self:Generator):
+    "The layer that makes the coarsest map, from z or from the mask."
+    channels, h, w = self.seed_shape
+    if not self.z_dim: return MaskConv2d(self.s_dim, channels, 3, padding=1)
+    name, size = f"Generator(levels={len(set(self.levels))})", torch.empty(self.size, device="meta")
+    check_size(size, self.multiple, name, cells=1)
+    return nn.Linear(self.z_dim, channels*h*w)
 
-    def pre_hardtanh(self,
-        s:torch.Tensor, # (B,s_dim,H,W) one-hot, or (B,H,W) class ids
-        v:Vectors, # of s
-        z:torch.Tensor|None=None, # (B,z_dim)
-    )->torch.Tensor: # (B,3,H,W), unbounded
-        "The picture before it is cut to [-1,1]. One mask and its vectors serve many z."
-        return self.render(Reading(s, self.shares(v), [s]*len(self.blocks)), z)
+# %% ../../nbs/networks/21_semantic_composition.ipynb #a3e4fbf4
+@patch
+def check(self:Generator, s, z):
+    "Raise a ValueError unless mask and style fit."
+    if s.dim() != 4 or s.shape[1] != self.s_dim if s.is_floating_point() else s.dim() != 3:
+        raise ValueError(f"s must be a one-hot mask (B,{self.s_dim},H,W) of floats, or class ids (B,H,W) of "
+                         f"integers; got {tuple(s.shape)} of {s.dtype}")
+    check_size(s, self.multiple, "Generator", cells=1)
+    if not self.z_dim: return
+    if z is None or z.dim() != 2 or z.shape[1] != self.z_dim:
+        raise ValueError(f"z must be (B,{self.z_dim}), got {None if z is None else tuple(z.shape)}")
+    if tuple(s.shape[-2:]) != self.size:
+        raise ValueError(f"this generator was built for size={self.size}, got a mask of {tuple(s.shape[-2:])}: "
+                         f"resize the mask, or build Generator(size=...) anew")
 
-    def shares(self, v): return [[routing(l, self.temperature, self.act) for l in pair] for pair in zip(v.conv, v.norm)]
+# %% ../../nbs/networks/21_semantic_composition.ipynb #101c4bca
+class Reading(NamedTuple):
+    "All that the generator computes from a mask, independent of the style."
+    s:torch.Tensor # the mask
+    shares:list # one per level: r_conv (B,K,h,w), r_norm (B,K',h,w)
+    shortcuts:list # one per block: the mask, or the scale and shift of the shortcut's SPADE
 
-    def render(self, reading, z=None):
-        "The picture (B,3,H,W), unbounded, from what was read from the mask."
-        s, shares, shortcuts = reading
-        self.check(s, z)
-        x = self.seed(z).unflatten(1, self.seed_shape) if self.z_dim else self.seed(shrink(s, shares[0][0].shape[-2:]))
-        for i, (block, level) in enumerate(zip(self.blocks, self.levels)):
-            if i and level > self.levels[i - 1]: x = enlarge(x)
-            x = block(x, *[r.expand(len(x), -1, -1, -1) for r in shares[level]], shortcuts[i])
-        return self.to_rgb(lrelu(x))
+@patch
+def shares(self:Generator,
+    v:Vectors,
+)->list: # one per level: r_conv (B,K,h,w), r_norm (B,K',h,w)
+    "Shares of the experts: act(temperature * logits)."
+    return [[routing(l, self.temperature, self.act) for l in logits] for logits in zip(v.conv, v.norm)]
 
-    def read(self, s):
-        "What `repaint` needs of a mask; with one mask and one style after another, as when somebody plays with a slider, this part of the work is done once."
-        v = self.vectors(s, aux=False)
-        return Reading(s, self.shares(v),
-                       [b.norm_shortcut.affine(s, v.conv[l].shape[-2:]) if b.changes else None
-                        for b, l in zip(self.blocks, self.levels)])
+@patch
+def render(self:Generator,
+    reading:Reading, # of one mask, or of a mask for each z
+    z:torch.Tensor|None=None, # (B,z_dim)
+)->torch.Tensor: # (B,3,H,W), unbounded
+    "The image before hardtanh."
+    s, shares, shortcuts = reading
+    self.check(s, z)
+    x = self.seed(z).unflatten(1, self.seed_shape) if self.z_dim else self.seed(shrink(s, shares[0][0].shape[-2:]))
+    for i, (block, level) in enumerate(zip(self.blocks, self.levels)):
+        if i and level > self.levels[i - 1]: x = enlarge(x)
+        r_conv, r_norm = (r.expand(len(x), -1, -1, -1) for r in shares[level])
+        x = block(x, r_conv, r_norm, shortcuts[i])
+    return self.to_rgb(lrelu(x))
 
-    def repaint(self, reading, z):
-        "`paint`, for a mask that has been read."
-        return F.hardtanh(self.render(reading, z))
+# %% ../../nbs/networks/21_semantic_composition.ipynb #77fe7a43
+class Painting(NamedTuple):
+    "What the generator returns in training."
+    image:torch.Tensor # (B,3,H,W) in [-1,1]
+    aux:torch.Tensor # (B,3,H,W) in [-1,1], from the semantic vectors alone
+    logits:list # of (B,K,h,w): logits of the convolutions' shares, coarse to fine
 
-    def forward(self, s, z=None):
-        "s (B,s_dim,H,W) one-hot or (B,H,W) class ids, z (B,z_dim) -> image, auxiliary picture and logits of the shares."
-        self.check(s, z)
-        v = self.vectors(s)
-        return Painting(F.hardtanh(self.pre_hardtanh(s, v, z)), v.aux, v.conv)
+@patch
+def pre_hardtanh(self:Generator,
+    s:torch.Tensor, # (B,s_dim,H,W) planes, or (B,H,W) class ids
+    v:Vectors, # of s
+    z:torch.Tensor|None=None, # (B,z_dim)
+)->torch.Tensor: # (B,3,H,W), unbounded
+    "The image before it is cut to [-1,1]."
+    return self.render(Reading(s, self.shares(v), [s]*len(self.blocks)), z)
 
-    def paint(self, s, z=None):
-        "The picture alone; for one mask and many z, the mask is read once."
-        return F.hardtanh(self.pre_hardtanh(s, self.vectors(s, aux=False), z))
+@patch
+def forward(self:Generator,
+    s:torch.Tensor, # (B,s_dim,H,W) planes, or (B,H,W) class ids
+    z:torch.Tensor|None=None, # (B,z_dim)
+)->Painting:
+    "Image, auxiliary image and logits of the shares."
+    self.check(s, z)
+    v = self.vectors(s)
+    return Painting(F.hardtanh(self.pre_hardtanh(s, v, z)), v.aux, v.conv)
+
+@patch
+def paint(self:Generator,
+    s:torch.Tensor, # (B or 1,s_dim,H,W) planes, or (B or 1,H,W) class ids
+    z:torch.Tensor|None=None, # (B,z_dim)
+)->torch.Tensor: # (B,3,H,W) in [-1,1]
+    "The image alone."
+    return F.hardtanh(self.pre_hardtanh(s, self.vectors(s, aux=False), z))
+
+# %% ../../nbs/networks/21_semantic_composition.ipynb #58c33656
+@patch
+def read(self:Generator,
+    s:torch.Tensor, # (B,s_dim,H,W) planes, or (B,H,W) class ids
+)->Reading:
+    "All that `repaint` needs of a mask."
+    v = self.vectors(s, aux=False)
+    shortcuts = [b.norm_shortcut.affine(s, v.conv[level].shape[-2:]) if b.changes else None
+                 for b, level in zip(self.blocks, self.levels)]
+    return Reading(s, self.shares(v), shortcuts)
+
+@patch
+def repaint(self:Generator,
+    reading:Reading,
+    z:torch.Tensor|None, # (B,z_dim)
+)->torch.Tensor: # (B,3,H,W) in [-1,1]
+    "The image of `paint`, for a mask that has been read."
+    return F.hardtanh(self.render(reading, z))
 
 # %% ../../nbs/networks/21_semantic_composition.ipynb #0eb20ce2
 class Encoder(nn.Module, PyTorchModelHubMixin):
-    "E(x): mean and log-variance of the style of a picture."
+    "E(x): mean and log-variance of the style of an image."
     def __init__(self,
         z_dim:int=256,
-        width:int=48, # channels after the first halving; at most 8 times as many at the end
-        size:int=256, # pictures are resized to it; a power of two, 8 or more
+        width:int=48, # channels after the first layer; at most 8 times as many at the end
+        size:int=256, # images are resized to it; a power of two, 8 or more
     ):
         super().__init__()
-        halvings = size.bit_length() - 3
+        layers = size.bit_length() - 3
         if size < 8 or size & (size - 1): raise ValueError(f"size must be a power of two, 8 or more, got {size}")
         self.size = size
-        widths = [3] + [width*2**min(i, 3) for i in range(halvings)]
+        widths = [3] + [width*2**min(i, 3) for i in range(layers)]
         self.trunk = nn.Sequential(*[NormConv(i, o, 3, 2, 1) for i, o in pairwise(widths)])
         self.mu, self.logvar = (nn.Linear(widths[-1]*16, z_dim) for _ in range(2))
         start_small_(self)
@@ -280,7 +324,7 @@ class Encoder(nn.Module, PyTorchModelHubMixin):
     def forward(self,
         x:torch.Tensor, # (B,3,any,any) in [-1,1]
     )->tuple: # mu (B,z_dim), logvar (B,z_dim)
-        "Where in the space of styles a picture lies, and how surely."
+        "Mean and log-variance of the style."
         if x.shape[-2:] != (self.size, self.size):
             x = F.interpolate(x, (self.size, self.size), mode="bilinear", align_corners=False)
         h = self.trunk(x).flatten(1) # (B,8*width*16)
@@ -288,12 +332,12 @@ class Encoder(nn.Module, PyTorchModelHubMixin):
 
 # %% ../../nbs/networks/21_semantic_composition.ipynb #f80ef066
 class Verdict(NamedTuple):
-    "What a discriminator says about a batch of pictures."
+    "The scores and features of a batch of images."
     scores:list # of (B,1,h,w) patch scores, one map per scale
     features:list # groups of lists of feature maps
 
     def halves(self):
-        "The verdicts on the first and on the second half of the batch: fake and real, when both were judged in one call."
+        "The verdicts on the first and the second half of the batch, for generated and real images in one call."
         part = lambda x, i: [part(y, i) for y in x] if isinstance(x, list) else x.chunk(2)[i]
         return tuple(Verdict(part(self.scores, i), part(self.features, i)) for i in range(2))
 
@@ -302,19 +346,19 @@ def same_number(
     s:torch.Tensor, # (B/n,...)
     x:torch.Tensor, # (B,...)
 )->torch.Tensor: # (B,...)
-    "One s for each x: all of them again and again."
+    "One s for each x: all of s, repeated."
     if len(x) % len(s):
-        raise ValueError(f"{len(x)} pictures and {len(s)} masks do not fit: give a mask for each picture, or for each "
-                         f"pair of fake and real")
+        raise ValueError(f"{len(x)} images and {len(s)} masks do not fit: give a mask for each image, or for each "
+                         f"pair of a generated and a real image")
     return s if len(s) == len(x) else s.repeat(len(x)//len(s), *[1]*(s.dim() - 1))
 
 # %% ../../nbs/networks/21_semantic_composition.ipynb #8994c273
 class PatchDiscriminator(nn.Module):
-    "Scores of patches, and the features on the way (a list, the scores last)."
+    "Features of all layers, and the scores of patches as the last of the list."
     def __init__(self,
         in_channels:int,
         width:int=64,
-        layers:int=4, # halvings + 1
+        layers:int=4, # NormConv layers + 1
     ):
         super().__init__()
         widths = [min(width*2**i, 512) for i in range(layers)]
@@ -330,7 +374,7 @@ class PatchDiscriminator(nn.Module):
 
 # %% ../../nbs/networks/21_semantic_composition.ipynb #aa730550
 class MultiscaleDiscriminator(nn.Module, PyTorchModelHubMixin):
-    "D(x, s): one patch discriminator per scale, on mask and picture."
+    "D(x, s): one patch discriminator per scale, on mask and image."
     def __init__(self,
         s_dim:int=19,
         width:int=64,
@@ -344,9 +388,9 @@ class MultiscaleDiscriminator(nn.Module, PyTorchModelHubMixin):
 
     def forward(self,
         x:torch.Tensor, # (B,3,H,W) in [-1,1]
-        s:torch.Tensor, # (B,s_dim,H,W) one-hot, or (B,H,W) class ids; or B/2 for pictures that come as fake and real of the same masks
+        s:torch.Tensor, # (B or B/2,s_dim,H,W) planes or (B or B/2,H,W) class ids, see `same_number`
     )->Verdict: # a group of features per scale
-        "Judge pictures of given masks."
+        "Scores and features of images with their masks."
         maps = []
         for i, net in enumerate(self.scales):
             if i: s, x = (class_means(t, self.s_dim, 3, 2, 1, x.dtype) for t in (s, x))
@@ -354,21 +398,23 @@ class MultiscaleDiscriminator(nn.Module, PyTorchModelHubMixin):
         return Verdict([m[-1] for m in maps], [m[:-1] for m in maps])
 
 # %% ../../nbs/networks/21_semantic_composition.ipynb #ba0cf9fb
-def binomial_blur(
-    x:torch.Tensor, # (B,C,H,W)
-)->torch.Tensor: # (B,C,H,W)
-    "Means of 3x3 pixels with the weights 1 2 1; the rim is repeated outwards, so that flat maps stay flat."
-    x = F.pad(x, (1, 1, 1, 1), mode="replicate")
-    x = x[..., :-2] + 2*x[..., 1:-1] + x[..., 2:]
-    return (x[..., :-2, :] + 2*x[..., 1:-1, :] + x[..., 2:, :])/16
+class BinomialBlur(nn.Module):
+    "Weighted means of 3x3 pixels, with the weights 1 2 1 in both directions; zero padding."
+    def __init__(self):
+        super().__init__()
+        row = torch.tensor([1., 2, 1])/4
+        self.register_buffer("weight", (row[:, None]*row)[None, None]) # official files hold it
+
+    def forward(self, x):
+        return F.conv2d(x, self.weight.to(x.dtype).expand(x.shape[1], 1, -1, -1), padding=1, groups=x.shape[1])
 
 # %% ../../nbs/networks/21_semantic_composition.ipynb #33d828f6
 class FPSEDiscriminator(nn.Module, PyTorchModelHubMixin):
-    "D(x, s): scores of patches at strides 4, 8 and 16: real, and of the right class."
+    "D(x, s): scores of patches at strides 4, 8 and 16: realistic, and of the right class."
     def __init__(self,
         s_dim:int=151,
         width:int=64,
-        smooth:bool=False, # blur the coarsest features on their way up
+        smooth:bool=False, # blur the coarsest features
     ):
         super().__init__()
         w, self.s_dim, self.smooth = width, s_dim, smooth
@@ -376,25 +422,37 @@ class FPSEDiscriminator(nn.Module, PyTorchModelHubMixin):
         self.lateral = nn.ModuleList(NormConv(i, 4*w, 1) for i in (2*w, 4*w, 8*w, 8*w)) # of strides 4, 8, 16, 32
         self.final = nn.ModuleList(NormConv(4*w, 2*w, 3, 1, 1) for _ in range(3))
         self.real, self.match, self.embedding = nn.Conv2d(2*w, 1, 1), nn.Conv2d(2*w, 2*w, 1), nn.Conv2d(s_dim, 2*w, 1)
+        if smooth: self.blur = BinomialBlur()
         start_small_(self)
 
-    def forward(self,
-        x:torch.Tensor, # (B,3,H,W) in [-1,1]; H and W multiples of 32
-        s:torch.Tensor, # (B,s_dim,H,W) one-hot, or (B,H,W) class ids; or B/2 for pictures that come as fake and real of the same masks
-    )->Verdict: # scores at strides 4, 8, 16; four groups of one feature map, strides 4 to 32
-        "Judge pictures of given masks."
-        check_size(x, 32, "FPSEDiscriminator")
-        maps, scores = [], []
+    def encode(self, x):
+        "The encoder's maps at strides 4, 8, 16, 32."
+        maps = []
         for block in self.down: maps.append(block(maps[-1] if maps else x))
-        maps = maps[1:]
-        top = self.lateral[3](binomial_blur(maps[3]) if self.smooth else maps[3])
-        tops = [top := F.interpolate(top, scale_factor=2, mode="bilinear", align_corners=False)
-                + self.lateral[i](maps[i]) for i in (2, 1, 0)]
-        s = class_means(s, self.s_dim, 2, dtype=x.dtype)
-        for top, final in zip(reversed(tops), self.final):
-            s, f = F.avg_pool2d(s, 2), final(top)
-            scores.append(self.real(f) + (same_number(self.embedding(s), x)*self.match(f)).sum(1, keepdim=True))
-        return Verdict(scores, [[m] for m in maps])
+        return maps[1:-1] + [self.blur(maps[-1]) if self.smooth else maps[-1]]
+
+    def decode(self, maps):
+        "The maps f at strides 4, 8, 16: upsampled from the coarsest, each with the encoder's map added."
+        top, tops = self.lateral[3](maps[3]), []
+        for i in (2, 1, 0):
+            top = F.interpolate(top, scale_factor=2, mode="bilinear", align_corners=False) + self.lateral[i](maps[i])
+            tops.append(top)
+        return [final(top) for top, final in zip(reversed(tops), self.final)]
+
+# %% ../../nbs/networks/21_semantic_composition.ipynb #1729f988
+@patch
+def forward(self:FPSEDiscriminator,
+    x:torch.Tensor, # (B,3,H,W) in [-1,1]; H and W multiples of 32
+    s:torch.Tensor, # (B or B/2,s_dim,H,W) planes or (B or B/2,H,W) class ids, see `same_number`
+)->Verdict: # scores at strides 4, 8, 16; four groups of one feature map, strides 4 to 32
+    "Scores and features of images with their masks."
+    check_size(x, 32, "FPSEDiscriminator")
+    maps, scores = self.encode(x), []
+    s = class_means(s, self.s_dim, 2, dtype=x.dtype)
+    for f in self.decode(maps):
+        s = F.avg_pool2d(s, 2)
+        scores.append(self.real(f) + (same_number(self.embedding(s), x)*self.match(f)).sum(1, keepdim=True))
+    return Verdict(scores, [[m] for m in maps])
 
 # %% ../../nbs/networks/21_semantic_composition.ipynb #4555b120
 class SPADEResnetBlock(nn.Module):
@@ -415,7 +473,7 @@ class SPADEResnetBlock(nn.Module):
 
 # %% ../../nbs/networks/21_semantic_composition.ipynb #81153b80
 class SPADEGenerator(nn.Module, PyTorchModelHubMixin):
-    "G(s): a picture with the layout of mask s, by SPADE."
+    "G(s): an image with the layout of mask s, by SPADE."
     def __init__(self,
         s_dim:int=151, # planes of the mask
         width:int=64, # channels at full size; the coarsest map has 16 times as many
@@ -432,7 +490,7 @@ class SPADEGenerator(nn.Module, PyTorchModelHubMixin):
         start_small_(self, gain)
 
     def pre_tanh(self, s):
-        "The picture (B,3,H,W) before tanh."
+        "The image (B,3,H,W) before tanh."
         check_size(s, self.multiple, "SPADEGenerator", cells=1)
         x = self.seed(shrink(s, [n//self.multiple for n in s.shape[-2:]]))
         for i, (block, level) in enumerate(zip(self.blocks, self.levels)):
@@ -441,5 +499,5 @@ class SPADEGenerator(nn.Module, PyTorchModelHubMixin):
         return self.to_rgb(lrelu(x))
 
     def forward(self, s):
-        "s (B,s_dim,H,W) one-hot or (B,H,W) class ids -> picture (B,3,H,W) in [-1,1]."
+        "s (B,s_dim,H,W) planes or (B,H,W) class ids -> image (B,3,H,W) in [-1,1]."
         return self.pre_tanh(s).tanh()

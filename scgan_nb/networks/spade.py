@@ -23,10 +23,10 @@ def plain_norm(
 
 # %% ../../nbs/networks/02_spade.ipynb #aedb15cb
 def shrink(
-    s:torch.Tensor, # (B,s_dim,H,W) planes, or (B,H,W) class ids
+    s:torch.Tensor, # (B,n,H,W) planes, or (B,H,W) class ids
     size, # (h, w)
-)->torch.Tensor: # (B,s_dim,h,w) or (B,h,w)
-    "Nearest-neighbour resize; where whole pixels are left out, without a copy of the rest."
+)->torch.Tensor: # (B,n,h,w) or (B,h,w)
+    "Nearest-neighbour resize; a view without a copy where the sizes divide."
     (H, W), (h, w) = s.shape[-2:], size
     if H % h == 0 and W % w == 0: return s[..., ::H//h, ::W//w]
     if s.is_floating_point(): return F.interpolate(s, size, mode="nearest")
@@ -34,11 +34,11 @@ def shrink(
 
 # %% ../../nbs/networks/02_spade.ipynb #3afcd4cd
 class SPADE(nn.Module):
-    "Norm with scale and shift predicted from a mask: x (B,C,H,W), s (B,s_dim,any,any), ids (B,any,any) or what `affine` gives -> (B,C,H,W)."
+    "Norm with scale and shift predicted from a mask: x (B,C,H,W), s -> (B,C,H,W)."
     def __init__(self,
         channels:int, # C
-        s_dim:int, # planes of the mask
-        hidden:int=128,
+        s_dim:int, # n, planes of the mask
+        hidden:int=128, # channels of a
         norm:str="batch", # or "instance"
     ):
         super().__init__()
@@ -46,12 +46,19 @@ class SPADE(nn.Module):
         self.shared = MaskConv2d(s_dim, hidden, 3, padding=1)
         self.gamma, self.beta = (nn.Conv2d(hidden, channels, 3, padding=1) for _ in range(2))
 
-    def affine(self, s, size):
-        "Scale (less 1) and shift (B,C,h,w) at a size (h,w). They do not depend on x: one mask's may be kept."
+    def affine(self,
+        s:torch.Tensor, # (B,n,any,any) planes, or (B,any,any) class ids
+        size, # (h, w)
+    )->tuple: # gamma (B,C,h,w), beta (B,C,h,w)
+        "Scale (less one) and shift of a mask."
         a = F.relu(self.shared(shrink(s, size)))
         return self.gamma(a), self.beta(a)
 
-    def forward(self, x, s):
+    def forward(self,
+        x:torch.Tensor, # (B,C,h,w)
+        s, # the mask as in `affine`, or the result of `affine`
+    )->torch.Tensor: # (B,C,h,w)
+        "Normalise x, then scale and shift it by the mask."
         gamma, beta = s if isinstance(s, tuple) else self.affine(s, x.shape[-2:])
         x = self.norm(x)
-        return torch.addcmul(x + beta, x, gamma)
+        return torch.addcmul(x + beta, x, gamma) # x*(1 + gamma) + beta

@@ -126,7 +126,7 @@ def lambert(
 def head_front(
     s:Sheet, x:Tensor, y:Tensor, # maps or rows of points
 ): # distance to the outline, depth, normal
-    "Cranium, jaw and chin, grown together; one smooth egg around them gives the normal, so that no seam shows in the light."
+    "Cranium, jaw and chin, grown together; one egg around them gives the normal, so that no seam shows in the light."
     rays = seen(s.cranium, x, y)
     d, z = outline(rays), depth(s.cranium, rays)
     for e, k in ((s.jaw_solid, .16), (s.chin_solid, .20)):
@@ -355,7 +355,7 @@ def mouth_width(s:Sheet):
 
 # %% ../../nbs/worlds/12_faces_draw.ipynb #31e8c1bf
 def lip_curves(s:Sheet, t):
-    "At the position t along the mouth: upper lip's outer and inner edge, lower lip's inner and outer edge, and the gap."
+    "At position t along the mouth: the outer and inner edge of the upper lip, both of the lower lip, and the gap."
     joy, b = s.smile.clamp(min=0), 1 - t*t
     gap = s.open*(.045 + .03*joy)*b.clamp(min=0)
     full = (1 + .16*s.lips)*(1.08 - .28*s.male - .15*s.old)

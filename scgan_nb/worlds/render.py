@@ -293,7 +293,7 @@ def shade(
 
 # %% ../../nbs/worlds/01_render.ipynb #a002577f
 class Sheet(dict):
-    "Maps and values of a batch of scenes by name, with the picture (`image`) and its labels (`ids`) that are painted on."
+    "Maps and values of a batch of scenes by name, with the image (`image`) and label map (`ids`) that are drawn on."
     __setattr__ = dict.__setitem__
 
     def __getattr__(self, name):

@@ -1,4 +1,4 @@
-"Samples per second of the Scenes world: pictures, masks, instances and attributes at 64 px, one and two threads, two processes."
+"Samples per second of the Scenes world at 64 px: one and two threads, two processes."
 from scgan_nb.worlds.scenes import Scenes
 from tests.bench.faces import report
 

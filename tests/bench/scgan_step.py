@@ -81,7 +81,7 @@ def main():
     for name, config, precision in (("code", "code", "no"), ("code, bf16", "code", "bf16"), ("paper", "paper", "no"), ("paper, bf16", "paper", "bf16")):
         model = SCGAN.published(config, classes=CLASSES, attrs=ATTRS, size=SIZE, width=WIDTH, z_dim=128)
         trainer = Trainer(model, data, batch=BATCH, ema=None, precision=precision, device="cpu", sample_every=0, progress=None)
-        ours = timed(lambda: trainer.fit(trainer.step + 5))
+        ours = timed(lambda: trainer.fit(trainer.steps + 5))
         print(f"{name:34} {ours:6.2f} s   {plain/ours:5.2f} x")
 
 

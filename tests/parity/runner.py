@@ -1,15 +1,35 @@
 """Runs fixtures: our networks against numbers that the papers' own code computed."""
 import json
+import pkgutil
 import re
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from tests.parity import fill, scgan, semantic_composition
+from tests.parity import fill
 
-ADAPTERS = {"scgan": scgan.ADAPTERS, "semantic_composition": semantic_composition.ADAPTERS}  # system -> {name of a network: function(fixture, weights, inputs) -> {output: tensor}}
+GROUP = "scgan_nb.parity"  # entry points of other packages: the name is the system, the value a module that holds ADAPTERS
+
+
+def modules():
+    "system -> the full name of the module with its adapters: tests.parity.<system>, or another package's by its entry point."
+    ours = {m.name: f"{__package__}.{m.name}" for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if not m.name.startswith("_")}
+    return {e.name: e.module for e in entry_points(group=GROUP)} | ours
+
+
+def adapters_of(system):
+    "{name of a network: Adapter} of a system; None if it has none."
+    module = modules().get(system)
+    return vars(import_module(module)).get("ADAPTERS") if module else None
+
+
+def systems():
+    "The systems that have adapters."
+    return sorted(system for system in modules() if adapters_of(system))
 
 
 @dataclass
@@ -39,7 +59,7 @@ def find(folder):
 
 def adapter_for(fixture):
     "The adapter of a fixture: by the official class that made it, else by the longest adapter name that the network's name begins with."
-    adapters = ADAPTERS.get(fixture["system"])
+    adapters = adapters_of(fixture["system"])
     if adapters is None: raise LookupError(f"no adapter for the system {fixture['system']!r}")
     source = fixture.get("source", "").split("(")[0].split()
     for adapter in adapters.values():

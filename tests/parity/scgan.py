@@ -3,7 +3,7 @@ import torch
 
 from scgan_nb.core.batch import Batch
 from scgan_nb.core.system import training_only
-from scgan_nb.official import load_official
+from scgan_nb.official.translate import load_official
 from scgan_nb.trainers.scgan import SCGAN
 from tests.parity.adapter import Adapter
 

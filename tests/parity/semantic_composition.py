@@ -3,6 +3,7 @@ import torch
 
 from scgan_nb.core.batch import Batch
 from scgan_nb.core.pixels import instance_edges, one_hot
+from scgan_nb.core.registry import find
 from scgan_nb.core.system import training_only
 from scgan_nb.losses.adversarial import critic_loss, generator_loss
 from scgan_nb.losses.latent import kl_divergence
@@ -11,11 +12,12 @@ from scgan_nb.networks.vgg import vgg19
 from scgan_nb.networks.semantic_composition import SCResnetBlock, SemanticVectorGenerator
 from scgan_nb.networks.spade import SPADE
 from scgan_nb.networks.spatial_conditioning import IterativeGaussian, SpatialCondConv2d, SpatialCondNorm
-from scgan_nb.official import OFFICIAL, Official, load_official, sc_generator_names, spade_names, translate
+from scgan_nb.official.semantic_composition import sc_generator_names
+from scgan_nb.official.translate import Official, load_official, spade_names, translate
 from scgan_nb.trainers.semantic_composition import SemanticComposition
 from tests.parity.adapter import Adapter
 
-GENERATOR = OFFICIAL["semantic_composition/generator"]
+GENERATOR = find("official", "semantic_composition/generator")
 
 
 def positions(config):
@@ -31,7 +33,7 @@ def load(name, fixture, weights, **config):
 
 def load_part(net, fixture, weights, names):
     "A part of a network (an operator, a block), by the same rules as whole networks."
-    net.load_state_dict(translate(Official(type(net), None, lambda net: names, GENERATOR.leaves), net, weights))
+    net.load_state_dict(translate(Official(type(net), None, lambda net: names, leaves=GENERATOR.leaves), net, weights))
     return net.train(fixture["mode"].startswith("train"))
 
 
@@ -157,7 +159,7 @@ def preprocess(fixture, weights, inputs):
 
 @torch.enable_grad()
 def train_step(fixture, weights, inputs):
-    "Two iterations of the official training loop are two of the table of updates of our system."
+    "Two iterations of the official training loop are two of the table of updates of our system; in float64, where our own rounding plays no part."
     config, out = fixture["config"], {}
     part = lambda prefix: {n.removeprefix(prefix): w for n, w in weights.items() if n.startswith(prefix)}
     slower, judge = 1 if config["no_TTUR"] else 2, {"multiscale": "discriminator", "fpse": "fpse_discriminator"}[config["netD"]]
@@ -165,12 +167,13 @@ def train_step(fixture, weights, inputs):
                                  gan_mode=config["gan_mode"], lambda_feat=config["lambda_feat"], lambda_vgg=0., lambda_aux=config["lambda_w_recon"], aux_loss=config["rw_loss"],
                                  lr=(config["lr"] / slower, config["lr"] * slower), betas=(config["beta1"], config["beta2"]))
     system.generator, system.discriminator = load_generator(fixture, part("netG.")), load(judge, fixture, part("netD."))
+    system.double()
     adam = {u.trains: torch.optim.Adam(system.networks[u.trains[0]].parameters(), u.lr, u.betas) for u in system.updates}
     names = dict(adv="GAN", feat="GAN_Feat", aux=f"W_Recon_{config['rw_loss']}", fake="D_Fake", real="D_real")
     watch = system.generator.register_forward_hook(lambda net, given, painting: out.update({f"step{i}.fake": painting.image.detach()}))
 
     for i in range(2):
-        batch = system.begin(Batch(image=inputs["image"], mask=inputs["label"][:, 0]))
+        batch = system.begin(Batch(image=inputs["image"].double(), mask=inputs["label"][:, 0]))
         for update in system.updates:
             with training_only(system, update.trains):
                 terms = system(batch, update.name)
