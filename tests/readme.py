@@ -35,6 +35,7 @@ def readme():
     nb = nbformat.read(INDEX, as_version=4)
     kept = [c for c in nb.cells if not re.match(r"#\|\s*(hide|default_exp)", c.source)]
     nb.cells = [new for c in kept for new in (shown(c) if c.cell_type == "code" else [c])]
+    nb.metadata["language_info"] = {"name": "python"}
     text, _ = MarkdownExporter().from_notebook_node(nb)
     text = re.sub(r"\]\((?!https?:|#)", "](nbs/", text) # links are relative to nbs/ in the notebook
     text = text.replace("](nbs/../", "](")
