@@ -134,7 +134,7 @@ def test_other_settings_make_another_cache(root):
 def test_cuts_are_a_function_of_seed_and_step(root):
     "Whoever loads them, and wherever a run begins again."
     feed = lambda seed=3, rank=0: Feed(COCOStuff(root/"coco", 40, instances=True).augmented(32), 4, seed, rank=rank,
-                                       world=2)
+                                       processes=2)
     alone = [feed()[k] for k in range(6)]
     for k, b in enumerate(DataLoader(feed(), batch_size=None, sampler=range(6), num_workers=2,
                                      generator=torch.Generator())):

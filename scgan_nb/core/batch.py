@@ -15,7 +15,7 @@ from .show import Picture, Pose, colorize, grid
 __all__ = ['KINDS', 'KEYS', 'Kind', 'plain_key', 'kind_of', 'packed', 'unpacked', 'Batch', 'frame_size', 'shown', 'batch_picture',
            'stack', 'Samples', 'check_batch']
 
-# %% ../../nbs/core/02_batch.ipynb #cd4daced
+# %% ../../nbs/core/02_batch.ipynb #9438e58a
 @dataclass(frozen=True)
 class Kind:
     "What the entries of one kind have in common."
@@ -32,11 +32,14 @@ KINDS = dict(
     normals=Kind(3, True), # (x, y, z) at each pixel; x changes its sign in a mirror
     joints=Kind(2), # (y, x) places, NaN outside the image
     landmarks=Kind(2), # (y, x) places, also outside the image
-    direction=Kind(1), # (x, y, z)
+    direction=Kind(1), # (x, y, z); x changes its sign in a mirror
+    angles=Kind(1), # (yaw, pitch, roll) in radians; yaw and roll change their signs in a mirror
     plain=Kind(1), # knows neither left nor right
+    tag=Kind(0, dtype=torch.int64), # one whole number for each sample
 )
 KEYS = dict(image="image", mask="ids", instance="numbers", edge="plane", depth="plane", normal="normals", pose="joints",
-            landmarks="landmarks", light="direction", attrs="plain", z="plain", w="plain", pose_angles="plain")
+            landmarks="landmarks", light="direction", attrs="plain", z="plain", w="plain", pose_angles="angles",
+            index="tag", identity="tag")
 
 def plain_key(
     key:str, # such as "source_image"
@@ -172,7 +175,7 @@ class Samples(Dataset):
         "Several samples at once."
         return stack([self[int(i)] for i in indices])
 
-# %% ../../nbs/core/02_batch.ipynb #8e718576
+# %% ../../nbs/core/02_batch.ipynb #04a3aeca
 def _problem(
     key:str, # of a batch
     x:Tensor, # its entry
@@ -183,7 +186,7 @@ def _problem(
     if kind is None: return None
     if x.ndim != kind.axes + 1:
         return f"has shape {tuple(x.shape)}: it needs {kind.axes + 1} axes, the batch axis first"
-    if kind.dtype and x.dtype != kind.dtype: return f"is {x.dtype}: class ids are int64, use .long()"
+    if kind.dtype and x.dtype != kind.dtype: return f"is {x.dtype}: ids and numbers are int64, use .long()"
     if base == "attrs" and n_attrs is not None and x.shape[1] != n_attrs:
         return (f"has {x.shape[1]} attributes, {n_attrs} are expected: "
                 "choose the attributes of the dataset to match the system")

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..core.pixels import Size
 from ..core.registry import register
 from .base import DataError, Fault
-from .files import FileDataset, Item
+from .files import RESAMPLE, FileDataset, Item
 from .labels import FASHION7
 
 # %% auto #0
@@ -166,7 +166,7 @@ def read_image(self:FashionSynthesis,
     x = (x.clip(0, 1)*255).round().astype(np.uint8)
     if full != (self.height, self.width):
         im = Image.fromarray(np.ascontiguousarray(x.transpose(1, 2, 0)))
-        x = np.array(im.resize((self.width, self.height), getattr(Image, self.frame.resample.upper()),
+        x = np.array(im.resize((self.width, self.height), RESAMPLE[self.frame.resample],
                                box=self.frame.box(*full))).transpose(2, 0, 1)
     return torch.from_numpy(np.ascontiguousarray(x)), full
 

@@ -38,7 +38,7 @@ def _mirrored_points(x, width, swaps):
     x[..., 1] = width - 1 - x[..., 1]
     return x
 
-# %% ../../nbs/datasets/02_views.ipynb #64e12896
+# %% ../../nbs/datasets/02_views.ipynb #92bea7d1
 def _landmark_swaps(x, given):
     "Left and right landmarks: those that were given, else the known ones of 68 points."
     if given is not None: return given
@@ -48,8 +48,9 @@ def _landmark_swaps(x, given):
 def _mirrored(key, x, width, swaps, pose_swaps, landmark_swaps):
     "One entry of a batch in a mirror."
     kind = KEYS.get(plain_key(key))
-    if kind in ("plain", "number"): return x
+    if kind in ("plain", "tag"): return x
     if kind == "direction": return x*x.new_tensor([-1, 1, 1])
+    if kind == "angles": return x*x.new_tensor([-1, 1, -1])
     if kind == "joints": return _mirrored_points(x, width, pose_swaps)
     if kind == "landmarks": return _mirrored_points(x, width, _landmark_swaps(x, landmark_swaps))
     if kind is None or not kind_of(key).on_pixels:

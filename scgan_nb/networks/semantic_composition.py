@@ -197,13 +197,15 @@ class Generator(nn.Module, PyTorchModelHubMixin):
         self.to_rgb = nn.Conv2d(width, 3, 3, padding=1)
         start_small_(self, gain)
 
-    def make_seed(self):
-        "The layer that makes the coarsest map, from z or from the mask."
-        channels, h, w = self.seed_shape
-        if not self.z_dim: return MaskConv2d(self.s_dim, channels, 3, padding=1)
-        check_size(torch.empty(self.size, device="meta"), self.multiple, f"Generator(levels={len(set(self.levels))})",
-                   cells=1)
-        return nn.Linear(self.z_dim, channels*h*w)
+# %% ../../nbs/networks/21_semantic_composition.ipynb #22cf1cad
+@patch
+def make_seed(self:Generator):
+    "The layer that makes the coarsest map, from z or from the mask."
+    channels, h, w = self.seed_shape
+    if not self.z_dim: return MaskConv2d(self.s_dim, channels, 3, padding=1)
+    name, size = f"Generator(levels={len(set(self.levels))})", torch.empty(self.size, device="meta")
+    check_size(size, self.multiple, name, cells=1)
+    return nn.Linear(self.z_dim, channels*h*w)
 
 # %% ../../nbs/networks/21_semantic_composition.ipynb #a3e4fbf4
 @patch

@@ -4,30 +4,33 @@
 
 # %% ../../nbs/trainers/10_scgan.ipynb #db4282e0
 from __future__ import annotations
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 import torch
+from fastcore.basics import patch
 from torch import Tensor
 from ..core.batch import Batch, check_batch
-from ..core.pixels import one_hot
-from ..core.system import System, Update, register
+from ..core.pixels import Size, one_hot, pair
+from ..core.registry import register
+from ..core.system import Hyper, Recipe, System, Update
+from ..datasets.labels import LABEL_SETS, PORTRAIT10
 from ..losses.adversarial import gradient_penalty, wasserstein_critic, wasserstein_generator
 from ..losses.attributes import attribute_loss
 from ..losses.diversity import diversity_loss
 from ..losses.segmentation import segmentation_loss
-from ..networks.stargan import Discriminator, Segmentor
 from ..networks.scgan import Generator
+from ..networks.stargan import Discriminator, Segmentor
 
 # %% auto #0
-__all__ = ['SCGANPaper', 'SCGANCode', 'SCGAN']
+__all__ = ['SCGANPaper', 'SCGANCode', 'SCGANFaces', 'SCGAN']
 
 # %% ../../nbs/trainers/10_scgan.ipynb #819bdc1f
 @dataclass(frozen=True)
-class SCGANPaper:
+class SCGANPaper(Hyper):
     "The hyper-parameters of SCGAN; the defaults are the paper's."
-    recipe = dict(batch=16, epochs=50, decay_epochs=30) # how it was trained
+    recipe = Recipe(batch=16, epochs=50, decay_epochs=30)
     classes:list[str]|int=7 # mask classes, by name or number
     attrs:list[str]|int=5 # attributes, by name or number
-    size:int=128 # height and width of the pictures in pixels, a power of two
+    size:Size=128 # height and width of the images in pixels, a power of two
     width:int=64 # channels of the generator at full size
     z_dim:int=512 # length of the latent
     order:str="steps" # "steps" (paper) or "at_once" (code): where z and c enter
@@ -38,10 +41,9 @@ class SCGANPaper:
     lambda_seg:float=1.0 # weight of the mask; 0 trains without segmentor
     lambda_gp:float=10.0 # weight of the gradient penalty
     gp_reduce:str="sum" # the penalised slope is that of the patches' "sum" (code) or "mean"
-    # weight of diversity over latents; not in the paper, 10 keeps a small generator from ignoring z
-    lambda_div:float=0.0
+    lambda_div:float=0.0 # weight of the diversity term; not in the paper, keeps a small generator from ignoring z
     n_repeat:int=5 # discriminator and segmentor steps per generator step
-    s_warmup:int=0 # steps in which the segmentor learns alone, so that its first advice means something
+    s_warmup:int=0 # steps in which the segmentor learns alone, before the generator relies on it
     lr:tuple[float, float, float]=(5e-5, 5e-5, 1e-4) # Adam's step sizes of generator, discriminator, segmentor
     halvings:int=4 # of the mask on its way to the bottleneck; 3 at 64 px leave the 8x8 cells that the paper has at 128
     d_width:int|None=None # channels of the discriminator's first layer; None: `width`
@@ -56,116 +58,166 @@ class SCGANCode(SCGANPaper):
     lambda_cls:float=1.0
     segmentor:str="code"
 
-# %% ../../nbs/trainers/10_scgan.ipynb #1800e8f0
-@register
-class SCGAN(System):
-    "Spatially Constrained GAN (Jiang et al., FG 2021): pictures from a mask, attributes and a latent."
-    name, Hyper, configs = "scgan", SCGANPaper, dict(paper=SCGANPaper, code=SCGANCode)
+# %% ../../nbs/trainers/10_scgan.ipynb #f5aa570a
+@dataclass(frozen=True)
+class SCGANFaces(SCGANPaper):
+    "A small SCGAN for drawn faces at 64 px, about an hour on one core."
+    recipe = Recipe(batch=16, epochs=90, decay_epochs=26, epoch=1600, ema=0.999)
+    opens = dict(labels="portrait10",
+                 attrs=["Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young", "Gray_Hair", "Beard"])
+    classes:list[str]|int=field(default_factory=lambda: list(PORTRAIT10.classes))
+    attrs:list[str]|int=field(default_factory=lambda: list(SCGANFaces.opens["attrs"]))
+    size:Size=64
+    width:int=24
+    z_dim:int=64
+    lambda_cls:float=1.0
+    lambda_seg:float=10.0
+    lambda_div:float=10.0
+    n_repeat:int=1
+    lr:tuple[float, float, float]=(7e-4, 7e-4, 1e-3)
+    halvings:int=3
+    d_width:int|None=24
+    s_width:int|None=32
 
-    def __init__(self,
-        **hyper, # see `SCGANPaper`
-    ):
-        super().__init__()
-        h = self.Hyper(**hyper)
-        named = lambda x, what: [f"{what} {i}" for i in range(x)] if isinstance(x, int) else list(x)
-        self.classes, self.attr_names = named(h.classes, "class"), named(h.attrs, "attribute")
-        if h.size < 32 or h.size & (h.size - 1):
-            raise ValueError(f"size={h.size}: SCGAN needs a power of two of at least 32")
+# %% ../../nbs/trainers/10_scgan.ipynb #f881ace7
+@register("trainers")
+class SCGAN(System):
+    "Spatially Constrained GAN (Jiang et al., FG 2021): images from a mask, attributes and a latent."
+    name, Hyper = "scgan", SCGANPaper
+    configs = dict(paper=SCGANPaper, code=SCGANCode, faces=SCGANFaces)
+    suits = dict(portrait10="faces", faces="faces")
+
+    def build(self, h:SCGANPaper):
+        side = _side(h.size)
         if h.gp_step not in ("joint", "separate"):
             raise ValueError(f"gp_step={h.gp_step!r}: choose 'joint' (paper) or 'separate' (code)")
-        self.size, self.z_dim, self.gp_step, self.gp_reduce, self.exclusive = (h.size, h.z_dim, h.gp_step, h.gp_reduce,
-                                                                               h.exclusive)
-        self.lambda_cls, self.lambda_seg, self.lambda_gp, self.lambda_div = (h.lambda_cls, h.lambda_seg, h.lambda_gp,
-                                                                             h.lambda_div)
+        self.h = h = replace(h, size=side)
+        named = lambda x, what: [f"{what} {i}" for i in range(x)] if isinstance(x, int) else list(x)
+        self.classes, self.attr_names = named(h.classes, "class"), named(h.attrs, "attribute")
+        self.size, self.z_dim = side, h.z_dim
         s_dim, c_dim = len(self.classes), len(self.attr_names)
-        self.generator = Generator(h.z_dim, c_dim, s_dim, h.width, order=h.order, size=h.size, halvings=h.halvings)
-        self.discriminator = Discriminator(c_dim, h.size, h.d_width or h.width, repeat_num=h.size.bit_length() - 2)
-        self.segmentor = Segmentor(s_dim, h.s_width or h.width, form=h.segmentor)
-        self.updates = self.table(h)
-
-    def table(self, h:SCGANPaper)->list[Update]:
-        "The updates that a choice of hyper-parameters needs."
+        self.generator = Generator(h.z_dim, c_dim, s_dim, h.width, order=h.order, size=side, halvings=h.halvings)
+        self.discriminator = Discriminator(c_dim, side, h.d_width or h.width, repeat_num=side.bit_length() - 2)
         lr_g, lr_d, lr_s = h.lr
-        rows = [Update("discriminator", lr=lr_d, start=h.s_warmup),
-                Update("penalty", trains="discriminator", lr=lr_d, start=h.s_warmup),
-                Update("segmentor", lr=lr_s),
-                Update("generator", every=h.n_repeat, lr=lr_g, start=h.s_warmup)]
-        unused = {"penalty"} if h.gp_step == "joint" else set()
-        if h.lambda_seg == 0: unused.add("segmentor")
-        return [u for u in rows if u.name not in unused]
+        self.updates = [Update("discriminator", lr=lr_d, start=h.s_warmup)]
+        if h.gp_step == "separate": self.updates.append(Update("penalty", "discriminator", lr=lr_d, start=h.s_warmup))
+        if h.lambda_seg:
+            self.segmentor = Segmentor(s_dim, h.s_width or h.width, form=h.segmentor)
+            self.ships, self.segments = ("generator", "segmentor"), "segmentor"
+            self.updates.append(Update("segmentor", lr=lr_s))
+        self.updates.append(Update("generator", every=h.n_repeat, lr=lr_g, start=h.s_warmup))
 
     @classmethod
     def adapt(cls, data)->dict:
         "Classes, attributes and size of a dataset; without attributes there is nothing to classify."
-        fitted = dict(classes=data.classes, attrs=data.attr_names, size=data.size,
-                      exclusive=getattr(data, "exclusive", False))
+        fitted = dict(classes=data.classes, attrs=data.attr_names, size=data.size, exclusive=data.exclusive)
         return fitted | ({} if data.attr_names else dict(lambda_cls=0.0))
 
-    def begin(self, batch:Batch)->Batch:
-        "Draw z, the order of the masks and the penalty's mixing weights, unless given; make the fakes that the critic sees."
-        n, device = batch.n, batch["mask"].device
-        drawn = dict(z=lambda: torch.randn(n, self.z_dim, device=device),
-                     order=lambda: torch.randperm(n, device=device),
-                     alpha=lambda: torch.rand(n, 1, 1, 1, device=device))
-        if not self.attr_names: drawn["attrs"] = lambda: torch.zeros(n, 0, device=device)
-        batch = Batch({k: draw() for k, draw in drawn.items() if k not in batch} | batch)
-        batch["target_mask"] = batch["mask"][batch["order"]]
-        with torch.no_grad(): batch["fake"] = self.fake(batch) # the generator moves last: these serve all critic steps
-        return batch
+    def opens(self)->dict:
+        "The label set of these classes, if there is one, and the attributes."
+        labels = next((s.name for s in LABEL_SETS.values() if list(s.classes) == self.classes), None)
+        return (dict(labels=labels) if labels else {}) | dict(attrs=self.attr_names)
 
-    def fake(self, batch:Batch)->Tensor: # (B, 3, H, W) in [-1, 1]
-        "G(z, c, s') for a batch that went through `begin`."
-        return self.generator(batch["z"], batch["attrs"], one_hot(batch["target_mask"], len(self.classes), check=False))
+def _side(size:Size)->int:
+    "The side of square images whose size is a power of two."
+    h, w = pair(size)
+    if h != w:
+        raise ValueError(f"SCGAN takes square images with a power of two as their side, got size={size}: open the "
+                         f"data with size=64, 128, ...")
+    if h < 32 or h & (h - 1): raise ValueError(f"size={h}: SCGAN needs a power of two of at least 32")
+    return h
 
-    def classification(self, logits:Tensor, batch:Batch)->Tensor:
-        return self.lambda_cls*attribute_loss(logits, batch["attrs"], "exclusive" if self.exclusive else "multi")
+# %% ../../nbs/trainers/10_scgan.ipynb #e7658f12
+@patch
+def begin(self:SCGAN, batch:Batch)->Batch:
+    "Add z, the order of the masks, the mixing weights of the penalty and the generated images."
+    n = batch.n
+    draw = dict(z=lambda: self.randn(n, self.z_dim), order=lambda: self.rand(n).argsort(),
+                alpha=lambda: self.rand(n, 1, 1, 1))
+    if not self.attr_names: draw["attrs"] = lambda: self.rand(n, 0)
+    batch = Batch({k: make() for k, make in draw.items() if k not in batch} | batch)
+    batch["target_mask"] = batch["mask"][batch["order"]]
+    with torch.no_grad(): batch["fake"] = self.fake(batch)
+    return batch
 
-    def penalty_loss(self, batch:Batch)->dict[str, Tensor]:
-        "The gradient penalty alone."
-        critic = lambda x: self.discriminator(x)[0]
-        return dict(gp=self.lambda_gp*gradient_penalty(critic, batch["image"], batch["fake"], self.gp_reduce,
-                                                       batch["alpha"]))
+@patch
+def planes(self:SCGAN, mask:Tensor)->Tensor:
+    "One plane per class (B, K, H, W), in the type of the weights."
+    return one_hot(mask, len(self.classes), self.dtype, check=False)
 
-    def discriminator_loss(self, batch:Batch)->dict[str, Tensor]:
-        "Critic and classifier on real and generated pictures; no layer mixes samples, so one pass serves both."
-        src, cls = self.discriminator(torch.cat([batch["image"], batch["fake"]]))
-        terms = wasserstein_critic(*src.chunk(2))
-        if self.lambda_cls: terms["cls"] = self.classification(cls[:batch.n], batch)
-        return terms | (self.penalty_loss(batch) if self.gp_step == "joint" else {})
+@patch
+def fake(self:SCGAN, batch:Batch)->Tensor: # (B, 3, H, W) in [-1, 1]
+    "G(z, c, s') for a batch that went through `begin`."
+    return self.generator(batch["z"], batch["attrs"], self.planes(batch["target_mask"]))
 
-    def segmentor_loss(self, batch:Batch)->dict[str, Tensor]:
-        "Cross-entropy on real pictures and their masks."
-        return dict(seg=segmentation_loss(self.segmentor(batch["image"]), batch["mask"], check=False))
+# %% ../../nbs/trainers/10_scgan.ipynb #391d0157
+@patch
+def penalty_loss(self:SCGAN, batch:Batch)->dict[str, Tensor]:
+    "The gradient penalty."
+    critic = lambda x: self.discriminator(x)[0]
+    gp = gradient_penalty(critic, batch["image"], batch["fake"], self.h.gp_reduce, batch["alpha"])
+    return dict(gp=self.h.lambda_gp*gp)
 
-    def generator_loss(self, batch:Batch)->dict[str, Tensor]:
-        "Please the critic, show the attributes, obey the mask."
-        fake = self.fake(batch)
-        src, cls = self.discriminator(fake)
-        terms = dict(adv=wasserstein_generator(src))
-        if self.lambda_cls: terms["cls"] = self.classification(cls, batch)
-        if self.lambda_seg:
-            terms["seg"] = self.lambda_seg*segmentation_loss(self.segmentor(fake), batch["target_mask"], check=False)
-        if self.lambda_div: terms["div"] = self.lambda_div*self.diversity(fake, batch)
-        return terms
+# %% ../../nbs/trainers/10_scgan.ipynb #9b1ad377
+@patch
+def classification(self:SCGAN, logits:Tensor, batch:Batch)->Tensor:
+    "Weighted cross-entropy of attribute logits with c, summed over attributes."
+    return self.h.lambda_cls*attribute_loss(logits, batch["attrs"], "exclusive" if self.h.exclusive else "multi")
 
-    def diversity(self, fake:Tensor, batch:Batch)->Tensor:
-        "A quarter of the fakes against ones that differ in z alone."
-        some = Batch({k: batch[k][:-(-batch.n//4)] for k in ("z", "attrs", "target_mask")})
-        other = some | dict(z=torch.randn_like(some["z"]))
-        return diversity_loss(fake[:some.n], self.fake(other), some["z"], other["z"])
+@patch
+def discriminator_loss(self:SCGAN, batch:Batch)->dict[str, Tensor]:
+    "Critic on real and generated images, classifier on real images."
+    src, cls = self.discriminator(torch.cat([batch["image"], batch["fake"]]))
+    terms = wasserstein_critic(*src.chunk(2))
+    if self.h.lambda_cls: terms["cls"] = self.classification(cls[:batch.n], batch)
+    return terms | (self.penalty_loss(batch) if self.h.gp_step == "joint" else {})
 
-    @torch.no_grad()
-    def sample(self,
-        batch:Batch, # with `mask` (B, H, W) and `attrs` (B, A); `z` (B, z_dim) is drawn unless given
-    )->Tensor: # (B, 3, H, W) in [-1, 1]
-        "Pictures for masks and attributes."
-        check_batch(batch, len(self.classes), len(self.attr_names) or None)
-        s = one_hot(batch["mask"], len(self.classes), check=False)
-        c = batch["attrs"] if self.attr_names else s.new_zeros(len(s), 0)
-        z = batch["z"] if "z" in batch else torch.randn(len(s), self.z_dim, device=s.device)
-        return self.generator(z, c, s)
+# %% ../../nbs/trainers/10_scgan.ipynb #a4b8bad1
+@patch
+def segmentor_loss(self:SCGAN, batch:Batch)->dict[str, Tensor]:
+    "Cross-entropy on real images and their masks."
+    return dict(seg=segmentation_loss(self.segmentor(batch["image"]), batch["mask"], check=False))
 
-    def figures(self, batch:Batch, colors:Tensor|None=None)->dict:
-        "Mask by attribute, mask by latent, a walk between latents, and what the segmentor sees."
-        from scgan_nb.figures.scgan import figures
-        return figures(self, batch, colors)
+# %% ../../nbs/trainers/10_scgan.ipynb #857309b7
+@patch
+def generator_loss(self:SCGAN, batch:Batch)->dict[str, Tensor]:
+    "Critic, attributes and mask on generated images."
+    x_f = self.fake(batch)
+    src, cls = self.discriminator(x_f)
+    terms = dict(adv=wasserstein_generator(src))
+    if self.h.lambda_cls: terms["cls"] = self.classification(cls, batch)
+    if self.h.lambda_seg:
+        seg = segmentation_loss(self.segmentor(x_f), batch["target_mask"], check=False)
+        terms["seg"] = self.h.lambda_seg*seg
+    if self.h.lambda_div: terms["div"] = self.h.lambda_div*self.diversity(x_f, batch)
+    return terms
+
+@patch
+def diversity(self:SCGAN, x_f:Tensor, batch:Batch)->Tensor:
+    "The diversity term of a quarter of the batch."
+    some = Batch({k: batch[k][:-(-batch.n//4)] for k in ("z", "attrs", "target_mask")})
+    other = some | dict(z=self.randn(some.n, self.z_dim))
+    return diversity_loss(x_f[:some.n], self.fake(other), some["z"], other["z"])
+
+# %% ../../nbs/trainers/10_scgan.ipynb #7f696a2e
+@patch
+@torch.no_grad()
+def read(self:SCGAN,
+    batch:Batch, # with `mask` (B, H, W) and `attrs` (B, A); `z` (B, z_dim) is drawn unless given
+)->dict[str, Tensor]: # the mask's code h, attrs and z
+    "The code of a mask, with the attributes and latents of the batch."
+    check_batch(batch, len(self.classes), len(self.attr_names) or None)
+    n = len(batch["mask"])
+    return dict(h=self.generator.encode(self.planes(batch["mask"])),
+                attrs=batch["attrs"] if self.attr_names else self.rand(n, 0),
+                z=batch["z"] if "z" in batch else self.randn(n, self.z_dim))
+
+@patch
+@torch.no_grad()
+def paint(self:SCGAN,
+    state:dict[str, Tensor], # from `read`
+    z:Tensor|None=None, # (B, z_dim), or (1, z_dim) for all; None: as read
+    attrs:Tensor|None=None, # (B, A), or (1, A) for all; None: as read
+)->Tensor: # (B, 3, H, W) in [-1, 1]
+    "Images for a mask that was read."
+    return self.generator.decode(state["h"], state["z"] if z is None else z, state["attrs"] if attrs is None else attrs)

@@ -159,7 +159,7 @@ def preprocess(fixture, weights, inputs):
 
 @torch.enable_grad()
 def train_step(fixture, weights, inputs):
-    "Two iterations of the official training loop are two of the table of updates of our system."
+    "Two iterations of the official training loop are two of the table of updates of our system; in float64, where our own rounding plays no part."
     config, out = fixture["config"], {}
     part = lambda prefix: {n.removeprefix(prefix): w for n, w in weights.items() if n.startswith(prefix)}
     slower, judge = 1 if config["no_TTUR"] else 2, {"multiscale": "discriminator", "fpse": "fpse_discriminator"}[config["netD"]]
@@ -167,12 +167,13 @@ def train_step(fixture, weights, inputs):
                                  gan_mode=config["gan_mode"], lambda_feat=config["lambda_feat"], lambda_vgg=0., lambda_aux=config["lambda_w_recon"], aux_loss=config["rw_loss"],
                                  lr=(config["lr"] / slower, config["lr"] * slower), betas=(config["beta1"], config["beta2"]))
     system.generator, system.discriminator = load_generator(fixture, part("netG.")), load(judge, fixture, part("netD."))
+    system.double()
     adam = {u.trains: torch.optim.Adam(system.networks[u.trains[0]].parameters(), u.lr, u.betas) for u in system.updates}
     names = dict(adv="GAN", feat="GAN_Feat", aux=f"W_Recon_{config['rw_loss']}", fake="D_Fake", real="D_real")
     watch = system.generator.register_forward_hook(lambda net, given, painting: out.update({f"step{i}.fake": painting.image.detach()}))
 
     for i in range(2):
-        batch = system.begin(Batch(image=inputs["image"], mask=inputs["label"][:, 0]))
+        batch = system.begin(Batch(image=inputs["image"].double(), mask=inputs["label"][:, 0]))
         for update in system.updates:
             with training_only(system, update.trains):
                 terms = system(batch, update.name)
