@@ -165,9 +165,10 @@ def train_step(fixture, weights, inputs):
     slower = 1 if config["no_TTUR"] else 2
     judge = {"multiscale": "discriminator", "fpse": "fpse_discriminator"}[config["netD"]]
     system = SemanticComposition(classes=config["semantic_nc"], size=inputs["image"].shape[-1], z_dim=0, width=4,
-                                 vector_width=4, seed_width=4, d_width=4, discriminator=config["netD"], gan_mode=config["gan_mode"],
-                                 lambda_feat=config["lambda_feat"], lambda_vgg=0., lambda_aux=config["lambda_w_recon"],
-                                 aux_loss=config["rw_loss"], lr=(config["lr"] / slower, config["lr"] * slower),
+                                 vector_width=4, seed_width=4, d_width=4, discriminator=config["netD"],
+                                 gan_mode=config["gan_mode"], lambda_feat=config["lambda_feat"], lambda_vgg=0.,
+                                 lambda_aux=config["lambda_w_recon"], aux_loss=config["rw_loss"],
+                                 lr=(config["lr"] / slower, config["lr"] * slower),
                                  betas=(config["beta1"], config["beta2"]))
     system.generator, system.discriminator = load_generator(fixture, part("netG.")), load(judge, fixture, part("netD."))
     system.double()
