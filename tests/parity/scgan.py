@@ -2,9 +2,9 @@
 import torch
 
 from scgan_nb.core.batch import Batch
-from scgan_nb.core.system import training_only
 from scgan_nb.official.translate import load_official
 from scgan_nb.trainers.scgan import SCGAN
+from scgan_nb.trainers.trainer import Trainer
 from tests.parity.adapter import Adapter
 
 
@@ -38,31 +38,36 @@ def segmentor(fixture, weights, inputs): return {"logits": load_official("scgan/
 
 @torch.enable_grad()
 def train_trajectory(fixture, weights, inputs):
-    "The official training loop is the table of updates of our system, driven by the draws of the fixture."
+    "The official training loop is our trainer on our system with the draws of the fixture, in float64."
     cfg = fixture["config"]
-    system = SCGAN.published("code", classes=cfg["s_dim"], attrs=cfg["c_dim"], size=cfg["size"], width=cfg["width"], z_dim=cfg["z_dim"], n_repeat=cfg["n_repeat"],
-                             lambda_cls=cfg["lambda_cls"], lambda_seg=cfg["lambda_seg"], lambda_gp=cfg["lambda_gp"], lr=[cfg["lr_g"], cfg["lr_d"], cfg["lr_s"]])
-    part = lambda letter, name, **kw: load_official(f"scgan/{name}", {n[2:]: w for n, w in weights.items() if n.startswith(f"{letter}.")}, **kw).train()
-    system.generator, system.discriminator, system.segmentor = part("G", "generator", c_dim=cfg["c_dim"]), part("D", "discriminator"), part("S", "segmentor")
-    adam = {u.trains: torch.optim.Adam(system.networks[u.trains[0]].parameters(), u.lr, (cfg["beta1"], cfg["beta2"])) for u in system.updates}
-    weight = dict(cls=cfg["lambda_cls"], gp=cfg["lambda_gp"], seg=cfg["lambda_seg"])
+    system = SCGAN.published("code", classes=cfg["s_dim"], attrs=cfg["c_dim"], size=cfg["size"], width=cfg["width"],
+                             z_dim=cfg["z_dim"], n_repeat=cfg["n_repeat"], lambda_cls=cfg["lambda_cls"],
+                             lambda_seg=cfg["lambda_seg"], lambda_gp=cfg["lambda_gp"],
+                             lr=[cfg["lr_g"], cfg["lr_d"], cfg["lr_s"]])
+    def part(letter, name, **config):
+        of_part = {n[2:]: w for n, w in weights.items() if n.startswith(f"{letter}.")}
+        return load_official(f"scgan/{name}", of_part, **config)
+    system.generator, system.discriminator = part("G", "generator", c_dim=cfg["c_dim"]), part("D", "discriminator")
+    system.segmentor = part("S", "segmentor")
+    system.double()
+    inputs = {k: v.double() for k, v in inputs.items()}
+    assert {u.betas for u in system.updates} == {(cfg["beta1"], cfg["beta2"])}
+    trainer = Trainer(system, batch=cfg["batch"], device="cpu", progress=None)
+
+    def fake():
+        with torch.no_grad(): return system.generator(inputs["z0"], inputs["c0"], inputs["s0"])
+
+    unweighted = dict(cls=cfg["lambda_cls"], gp=cfg["lambda_gp"], seg=cfg["lambda_seg"])
     letters = dict(discriminator="d", penalty="d", segmentor="s", generator="g")
     names, losses = {"s_loss_seg": "s_loss_real", "g_loss_adv": "g_loss_fake"}, {}
-
-    fake = lambda: system.generator(inputs["z0"], inputs["c0"], inputs["s0"]).detach()
     before = fake()
     for i, order in enumerate(fixture["permutations"]):
-        batch = system.begin(Batch(image=inputs[f"x{i}"], mask=inputs[f"s{i}"].argmax(1), attrs=inputs[f"c{i}"], z=inputs[f"z{i}"],
-                                   order=torch.as_tensor(order), alpha=(inputs[f"alpha{i}"] + 1) / 2))
-        for update in system.updates:
-            if not update.due(i): continue
-            with training_only(system, update.trains):
-                terms = system(batch, update.name)
-                sum(terms.values()).backward()
-            adam[update.trains].step(); adam[update.trains].zero_grad()
-            for term, value in terms.items():
-                name, scale = f"{letters[update.name]}_loss_{term}", 1. if update.name == "segmentor" else weight.get(term, 1.)
-                losses.setdefault(names.get(name, name), []).append(value.detach() / scale)
+        batch = Batch(image=inputs[f"x{i}"], mask=inputs[f"s{i}"].argmax(1), attrs=inputs[f"c{i}"], z=inputs[f"z{i}"],
+                      order=torch.as_tensor(order), alpha=(inputs[f"alpha{i}"] + 1) / 2)
+        for term, value in trainer.step(batch).items():
+            update, term = term.split("/")
+            name, scale = f"{letters[update]}_loss_{term}", 1. if update == "segmentor" else unweighted.get(term, 1.)
+            losses.setdefault(names.get(name, name), []).append(value / scale)
 
     src, cls = system.discriminator(inputs["x0"])
     return {**{name: torch.stack(values) for name, values in losses.items()}, "fake_before": before, "fake_after": fake(),

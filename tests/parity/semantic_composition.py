@@ -4,7 +4,6 @@ import torch
 from scgan_nb.core.batch import Batch
 from scgan_nb.core.pixels import instance_edges, one_hot
 from scgan_nb.core.registry import find
-from scgan_nb.core.system import training_only
 from scgan_nb.losses.adversarial import critic_loss, generator_loss
 from scgan_nb.losses.latent import kl_divergence
 from scgan_nb.losses.perceptual import feature_matching, perceptual_loss
@@ -15,6 +14,7 @@ from scgan_nb.networks.spatial_conditioning import IterativeGaussian, SpatialCon
 from scgan_nb.official.semantic_composition import sc_generator_names
 from scgan_nb.official.translate import Official, load_official, spade_names, translate
 from scgan_nb.trainers.semantic_composition import SemanticComposition
+from scgan_nb.trainers.trainer import Trainer
 from tests.parity.adapter import Adapter
 
 GENERATOR = find("official", "semantic_composition/generator")
@@ -159,28 +159,35 @@ def preprocess(fixture, weights, inputs):
 
 @torch.enable_grad()
 def train_step(fixture, weights, inputs):
-    "Two iterations of the official training loop are two of the table of updates of our system; in float64, where our own rounding plays no part."
+    "Two iterations of the official training loop are two steps of our trainer on our system, in float64."
     config, out = fixture["config"], {}
     part = lambda prefix: {n.removeprefix(prefix): w for n, w in weights.items() if n.startswith(prefix)}
-    slower, judge = 1 if config["no_TTUR"] else 2, {"multiscale": "discriminator", "fpse": "fpse_discriminator"}[config["netD"]]
-    system = SemanticComposition(classes=config["semantic_nc"], size=inputs["image"].shape[-1], z_dim=0, width=4, vector_width=4, seed_width=4, d_width=4, discriminator=config["netD"],
-                                 gan_mode=config["gan_mode"], lambda_feat=config["lambda_feat"], lambda_vgg=0., lambda_aux=config["lambda_w_recon"], aux_loss=config["rw_loss"],
-                                 lr=(config["lr"] / slower, config["lr"] * slower), betas=(config["beta1"], config["beta2"]))
+    slower = 1 if config["no_TTUR"] else 2
+    judge = {"multiscale": "discriminator", "fpse": "fpse_discriminator"}[config["netD"]]
+    system = SemanticComposition(classes=config["semantic_nc"], size=inputs["image"].shape[-1], z_dim=0, width=4,
+                                 vector_width=4, seed_width=4, d_width=4, discriminator=config["netD"],
+                                 gan_mode=config["gan_mode"], lambda_feat=config["lambda_feat"], lambda_vgg=0.,
+                                 lambda_aux=config["lambda_w_recon"], aux_loss=config["rw_loss"],
+                                 lr=(config["lr"] / slower, config["lr"] * slower),
+                                 betas=(config["beta1"], config["beta2"]))
     system.generator, system.discriminator = load_generator(fixture, part("netG.")), load(judge, fixture, part("netD."))
     system.double()
-    adam = {u.trains: torch.optim.Adam(system.networks[u.trains[0]].parameters(), u.lr, u.betas) for u in system.updates}
-    names = dict(adv="GAN", feat="GAN_Feat", aux=f"W_Recon_{config['rw_loss']}", fake="D_Fake", real="D_real")
-    watch = system.generator.register_forward_hook(lambda net, given, painting: out.update({f"step{i}.fake": painting.image.detach()}))
+    batch = Batch(image=inputs["image"].double(), mask=inputs["label"][:, 0])
+    trainer = Trainer(system, batch=batch.n, device="cpu", progress=None)
 
+    def note_norm(name):
+        def note(optimiser, args, kwargs):
+            grads = [p.grad for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
+            out.setdefault(f"grad_norm.{name[0].upper()}", torch.stack([g.norm() for g in grads]).norm())
+        return note
+    for name, optimiser in trainer.optimisers.items(): optimiser.register_step_pre_hook(note_norm(name))
+    fakes = []
+    system.generator.register_forward_hook(lambda net, given, painting: fakes.append(painting.image.detach()))
+
+    names = dict(adv="GAN", feat="GAN_Feat", aux=f"W_Recon_{config['rw_loss']}", fake="D_Fake", real="D_real")
     for i in range(2):
-        batch = system.begin(Batch(image=inputs["image"].double(), mask=inputs["label"][:, 0]))
-        for update in system.updates:
-            with training_only(system, update.trains):
-                terms = system(batch, update.name)
-                adam[update.trains].zero_grad(); sum(terms.values()).backward()
-            if i == 0: out[f"grad_norm.{update.name[0].upper()}"] = torch.stack([p.grad.norm() for p in system.networks[update.trains[0]].parameters() if p.grad is not None]).norm()
-            adam[update.trains].step()
-            out.update({f"step{i}.{names[name]}": value.detach() for name, value in terms.items()})
+        out.update({f"step{i}.{names[term.split('/')[1]]}": value for term, value in trainer.step(batch).items()})
+        out[f"step{i}.fake"] = fakes[i]
     return out
 
 
