@@ -12,7 +12,7 @@ from ..core.show import Picture, between, colorize, grid, matrix, palette, way_n
 from ..trainers.scgan import SCGAN
 
 # %% auto #0
-__all__ = ['HAIR', 'combinations', 'edited', 'label_set', 'mask_by_attribute', 'mask_by_latent', 'three_inputs', 'latent_walk',
+__all__ = ['HAIR', 'combinations', 'edited', 'label_set', 'mask_by_attribute', 'mask_by_latent', 'dials', 'latent_walk',
            'attribute_walk', 'mask_sequence', 'joint_walk', 'segmentation_check', 'figures']
 
 # %% ../../nbs/figures/10_scgan.ipynb #da138d25
@@ -93,7 +93,7 @@ def mask_by_latent(
     return matrix(colorize(batch["mask"], colors), x, ["mask", *names], **kwargs)
 
 # %% ../../nbs/figures/10_scgan.ipynb #9fac001d
-def three_inputs(
+def dials(
     system:SCGAN,
     batch:Batch, # masks, one block of rows each
     attrs:Tensor, # (A, n_attrs) for all masks, or (M, A, n_attrs); one row each
@@ -188,14 +188,21 @@ def figures(
     few, colors, zs = batch.take(slice(0, 4)), data.palette, system.randn(8, system.z_dim)
     out = dict(mask_by_latent=mask_by_latent(system, few, zs, colors),
                latent_walk=latent_walk(system, few, zs[0], zs[1], colors=colors))
-    if system.segments: out["segmentation"] = segmentation_check(system, few)
+    if system.segments: out["agreement"] = segmentation_check(system, few)
     if system.attr_names:
-        c = batch["attrs"][0]
-        flips = [{name: 1 - float(c[i].round())} for i, name in enumerate(system.attr_names[:11])]
-        out["mask_by_attribute"] = mask_by_attribute(system, few, edited(system, c, [{}, *flips]),
-                                                     ["as it is", *(_flip(f) for f in flips)], zs[0], colors)
+        names, changes = _two_kinds(system)
+        attrs = torch.stack([edited(system, c, changes) for c in few["attrs"]])
+        out["dials"] = dials(system, few, attrs, names, zs[:6], colors)
+        flips = [{name: 1 - float(c.round())} for name, c in zip(system.attr_names[:11], batch["attrs"][0])]
+        names = ["as it is", *(name if value else f"no {name}" for f in flips for name, value in f.items())]
+        attrs = edited(system, batch["attrs"][0], [{}, *flips])
+        out["mask_by_attribute"] = mask_by_attribute(system, few, attrs, names, zs[0], colors)
     return out
 
-def _flip(change:dict[str, float])->str:
-    (name, value), = change.items()
-    return name if value else f"no {name}"
+def _two_kinds(system:SCGAN)->tuple[list[str], list[dict]]:
+    "Captions and changes of two attribute vectors: black and blond hair, or the first attribute."
+    hair = [n for n in (*HAIR, "Gray_Hair") if n in system.attr_names]
+    if not set(HAIR[:2]) <= set(hair):
+        first = system.attr_names[0]
+        return [f"no {first}", first], [{first: 0.}, {first: 1.}]
+    return ["black hair", "blond hair"], [{n: float(n == wanted) for n in hair} for wanted in HAIR[:2]]

@@ -19,9 +19,10 @@ from ..losses.diversity import diversity_loss
 from ..losses.segmentation import segmentation_loss
 from ..networks.scgan import Generator
 from ..networks.stargan import Discriminator, Segmentor
+from ..worlds.faces import Faces
 
 # %% auto #0
-__all__ = ['SCGANPaper', 'SCGANCode', 'SCGANFaces', 'SCGAN']
+__all__ = ['SCGANPaper', 'SCGANCode', 'SCGANFaces', 'portraits', 'SCGAN']
 
 # %% ../../nbs/trainers/10_scgan.ipynb #819bdc1f
 @dataclass(frozen=True)
@@ -58,11 +59,11 @@ class SCGANCode(SCGANPaper):
     lambda_cls:float=1.0
     segmentor:str="code"
 
-# %% ../../nbs/trainers/10_scgan.ipynb #f5aa570a
+# %% ../../nbs/trainers/10_scgan.ipynb #73dda410
 @dataclass(frozen=True)
 class SCGANFaces(SCGANPaper):
     "A small SCGAN for drawn faces at 64 px, about an hour on one core."
-    recipe = Recipe(batch=16, epochs=90, decay_epochs=26, epoch=1600, ema=0.999)
+    recipe = Recipe(batch=8, epochs=90, decay_epochs=26, epoch=800, ema=0.999)
     opens = dict(labels="portrait10",
                  attrs=["Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young", "Gray_Hair", "Beard"])
     classes:list[str]|int=field(default_factory=lambda: list(PORTRAIT10.classes))
@@ -79,7 +80,16 @@ class SCGANFaces(SCGANPaper):
     d_width:int|None=24
     s_width:int|None=32
 
-# %% ../../nbs/trainers/10_scgan.ipynb #f881ace7
+# %% ../../nbs/trainers/10_scgan.ipynb #e7f1f62a
+def portraits(
+    seed:int=0, # which world
+    n:int=16_000, # number of samples
+)->Faces:
+    "The drawn faces that the small configuration is made for."
+    h = SCGANFaces()
+    return Faces(h.size, seed=seed, n=n, labels=PORTRAIT10.name, attrs=h.attrs)
+
+# %% ../../nbs/trainers/10_scgan.ipynb #1800e8f0
 @register("trainers")
 class SCGAN(System):
     "Spatially Constrained GAN (Jiang et al., FG 2021): images from a mask, attributes and a latent."
