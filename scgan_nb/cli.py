@@ -14,7 +14,7 @@ from .core.registry import find, known
 __all__ = ['MENDABLE', 'command', 'parse_size', 'parse_settings', 'arguments_of', 'open_data', 'plan_training', 'scgan_train',
            'scgan_sample', 'scgan_eval', 'scgan_list', 'scgan_demo']
 
-# %% ../nbs/cli.ipynb #dbdd0690
+# %% ../nbs/cli.ipynb #dcd8fd01
 MENDABLE = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, ModuleNotFoundError)
 
 def _plainly(f):
@@ -65,7 +65,7 @@ def parse_settings(
         except json.JSONDecodeError: out[name] = value
     return out
 
-# %% ../nbs/cli.ipynb #b006b0f2
+# %% ../nbs/cli.ipynb #aed8aec0
 def arguments_of(
     cls:type, # of a dataset
 )->set[str]:
@@ -103,7 +103,7 @@ def open_data(
     if split and "split" not in takes: raise ValueError(f"--data {data} has no parts: leave --split away")
     return cls(root, size=size, **settings | ({"split": split} if split else {}))
 
-# %% ../nbs/cli.ipynb #9abf7cc9
+# %% ../nbs/cli.ipynb #5fce4fd0
 def _scaled(augment, size, published):
     "The size at which images are read, in the proportion that the recipe has to its own size."
     from scgan_nb.core.pixels import pair
@@ -140,7 +140,7 @@ def plan_training(
     if plan["augment"]: source = open_data(data, root, plan["augment"], split, settings)
     return source, size, plan | dict(config=config, steps=steps or plan["steps"])
 
-# %% ../nbs/cli.ipynb #a2dcacfb
+# %% ../nbs/cli.ipynb #aa1b8077
 def _save_weights(trainer, folder:Path, half:bool)->Path:
     "The networks of a run that inference needs, averaged if there are averages, as a folder for `from_pretrained`."
     with trainer.averaged():
@@ -214,7 +214,7 @@ def scgan_train(
     ran = run_stages(cls.stages, folder, lambda s, parts, f: run(s.makes, parts, f), fitting, stage or None, given)
     print(f"{', '.join(ran) or 'nothing'} trained; the stages of {name} lie in {folder}")
 
-# %% ../nbs/cli.ipynb #41b2873c
+# %% ../nbs/cli.ipynb #3b480518
 def _system_and_data(weights:str, data:str|None, root:str|None, split:str|None, dataset:str|None, device, seed:int):
     "Trained weights, and the data opened in the way that they need."
     from scgan_nb.core.system import load_system
@@ -231,7 +231,7 @@ def _system_and_data(weights:str, data:str|None, root:str|None, split:str|None, 
                              f"{', '.join(theirs) or 'none'}: " f"choose data that fits, see --dataset")
     return system, source
 
-# %% ../nbs/cli.ipynb #3cd1f557
+# %% ../nbs/cli.ipynb #cb55c3e7
 def _save_samples(system, source, n:int, batch:int, seed:int, folder:Path):
     "Images for the first n samples, one file for each request."
     from scgan_nb.core.batch import Batch
@@ -294,7 +294,7 @@ def scgan_eval(
     print(results)
     if out: results.save(out)
 
-# %% ../nbs/cli.ipynb #febf0b2b
+# %% ../nbs/cli.ipynb #edebf867
 def _shipped()->dict[str, dict]:
     "The `config.json` of each folder that ships with the library."
     from scgan_nb.core.runtime import data_folders
@@ -316,7 +316,7 @@ def scgan_list():
     print("weights that ship")
     for name, config in _shipped().items(): print(f"  {name:34} {config['system']}")
 
-# %% ../nbs/cli.ipynb #265b7b13
+# %% ../nbs/cli.ipynb #d44d1b13
 @command
 def scgan_demo(
     out:str="out/demo", # folder for images, curves and figures
@@ -346,28 +346,28 @@ def scgan_demo(
     results.save(folder/"metrics.json")
     print(results)
     print(f"""
-Look at   {folder/'inputs.png'}         mask x attribute x latent
-          {folder/'segmentation.png'}   real and generated images, and what the segmentor finds in them
-          {folder/'training.png'}       how the faces formed
-          {folder/'losses.png'}         how the networks learned
+Look at   {folder/'dials.png'}        mask x attribute x latent
+          {folder/'agreement.png'}    real and generated images, and what the segmentor finds in them
+          {folder/'training.png'}     how the faces formed
+          {folder/'losses.png'}       how the networks learned
 Compare   scgan_sample scgan-faces-64 --out {folder/'shipped'}    (the same configuration, trained for an hour)
 Train on  scgan_train scgan --data faces
 Play      make lab, then tutorials/10_scgan.ipynb""")
 
-# %% ../nbs/cli.ipynb #ae2e6f07
+# %% ../nbs/cli.ipynb #c193ba1a
 def _demo_figures(trainer, faces, folder:Path):
     "The figures of the demo: the three inputs, agreement with the mask, losses."
     import torch
     from scgan_nb.core.batch import Batch
     from scgan_nb.core.runtime import seeded
-    from scgan_nb.figures.scgan import edited, segmentation_check, three_inputs
+    from scgan_nb.figures.scgan import dials, edited, segmentation_check
     from scgan_nb.trainers.progress import plot_losses, training_strip
     system, batch = trainer.system, Batch(faces.batch(range(4))).to(trainer.device)
     colours = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")
     hair = [{name: float(name == wanted) for name in colours} for wanted in colours[:2]]
     attrs = torch.stack([edited(system, c.cpu(), hair) for c in batch["attrs"]])
     with seeded(0): zs = torch.randn(6, system.z_dim)
-    three_inputs(system, batch, attrs, ["black hair", "blond hair"], zs, faces.palette).save(folder/"inputs.png")
-    segmentation_check(system, batch).save(folder/"segmentation.png")
+    dials(system, batch, attrs, ["black hair", "blond hair"], zs, faces.palette).save(folder/"dials.png")
+    segmentation_check(system, batch).save(folder/"agreement.png")
     plot_losses(trainer.history).save(folder/"losses.png")
     if any((folder/"run"/"samples").glob("step_*.png")): training_strip(folder/"run").save(folder/"training.png")

@@ -157,13 +157,13 @@ class PictureSegmentor(Judge):
         "Class ids (B,H,W), int64."
         return self(x).argmax(1)
 
-# %% ../../nbs/networks/05_judges.ipynb #bcf2c158
+# %% ../../nbs/networks/05_judges.ipynb #85fa3704
 def judge_roles(
     source:str|Path|System, # name of judges that ship with the library, a folder, a hub id, or a system that holds them
 )->list[str]: # such as ["classifier", "segmentor"]
     "The roles of some judges."
     if not isinstance(source, (str, Path)): # networks that are no judges have no role
-        return [n for n, net in source.networks.items() if getattr(net, "role", None) == n]
+        return [n for n, net in source.networks.items() if isinstance(net, Judge) and net.role == n]
     return sorted(p.parent.name for p in find_pretrained(source).glob("*/config.json"))
 
 def load_judge(

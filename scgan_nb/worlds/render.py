@@ -291,7 +291,7 @@ def shade(
     c = mix(dark, mid, (t*1.6).clamp_(0, 1)[:, None])
     return c.add_((lit - mid)*(t - 0.7).mul_(2.5).clamp_(0, 1)[:, None])
 
-# %% ../../nbs/worlds/01_render.ipynb #a002577f
+# %% ../../nbs/worlds/01_render.ipynb #ce0b2183
 class Sheet(dict):
     "Maps and values of a batch of scenes by name, with the image (`image`) and label map (`ids`) that are drawn on."
     __setattr__ = dict.__setitem__
@@ -301,7 +301,7 @@ class Sheet(dict):
             if "_from" not in self or name.startswith("__"):
                 raise AttributeError(f'the sheet has no {name!r}; it has {", ".join(self)}')
             sheet, view = self["_from"]
-            self[name] = view(getattr(sheet, name))
+            self[name] = view(getattr(sheet, name)) # a sheet makes its maps when they are first asked for by name
         return self[name]
 
     def view(self, f):
@@ -346,7 +346,7 @@ def window(self:Sheet,
     part.x, part.y = part.x.contiguous(), part.y.contiguous() # read often
     return part
 
-# %% ../../nbs/worlds/01_render.ipynb #cac8acff
+# %% ../../nbs/worlds/01_render.ipynb #1e87aaf7
 @patch
 def where(self:Sheet,
     flag:Tensor, # (B,) or (B,1,1): who needs it
@@ -357,7 +357,7 @@ def where(self:Sheet,
     if len(k) == n: return painter(self)
     if not len(k): return
     part = self.view(lambda t: t.index_select(0, k) if torch.is_tensor(t) and t.dim() and len(t) == n else t)
-    canvas = [(getattr(self, name), getattr(part, name)) for name in ("image", "ids", "relief")]
+    canvas = [(getattr(self, name), getattr(part, name)) for name in ("image", "ids", "relief")] # the maps painted on
     painter(part)
     for whole, painted in canvas:
         if whole is not None: whole.index_copy_(0, k, painted)

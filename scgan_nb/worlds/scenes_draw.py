@@ -493,11 +493,11 @@ def paint_fields(s:Sheet):
         crop = pick(CROP, crop, s.season)*(1.03 - .12*(1 - far))[:, None]
         land(s, glaze(s, crop, t, air(s, far)), cover(d, s.px), "field", far)
 
-# %% ../../nbs/worlds/22_scenes_draw.ipynb #6364889f
+# %% ../../nbs/worlds/22_scenes_draw.ipynb #190b2946
 def course(s:Sheet)->dict:
     "The numbers of the banks and the way."
-    return {k: getattr(s, k) for k in ("bank", "bank_slope", "bank_phase", "far_bank", "way_top", "way_near", "way_far",
-                                       "way_width", "bend")}
+    names = ("bank", "bank_slope", "bank_phase", "far_bank", "way_top", "way_near", "way_far", "way_width", "bend")
+    return {k: getattr(s, k) for k in names} # a sheet's params by name
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #d559e76e
 def mirror(
