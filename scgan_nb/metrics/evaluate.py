@@ -142,13 +142,13 @@ def generate(
         return [(request, system.sample(given(request)))
                 for request in system.requests(conditions_of(system, data, indices))]
 
-# %% ../../nbs/metrics/05_evaluate.ipynb #f24a8a94
+# %% ../../nbs/metrics/05_evaluate.ipynb #a1b7a109
 def judges_for(
     data:ImageDataset, # whose images are to be judged
     source=None, # judges by name, folder or system; None: those that the dataset names
 )->JudgeSet: # empty, with a warning, if there are none
     "The judges of a dataset."
-    source = source or getattr(data, "judges", None) # TODO-MERGE: data.judges
+    source = source or data.judges
     if source is not None: return find_judges(source)
     warnings.warn(f"no judges ship for {type(data).__name__}, so neither the distance of its images nor their "
                   f"agreement with masks and attributes can be measured. Train some on the training data, "
@@ -167,7 +167,7 @@ def check_judges(
                          f"the masks have {len(data.classes)} others: {', '.join(data.classes)}. Choose judges that "
                          f"were trained on such masks")
 
-# %% ../../nbs/metrics/05_evaluate.ipynb #2405ccae
+# %% ../../nbs/metrics/05_evaluate.ipynb #67cd9def
 DRIVES = ("watches", "pairs", "varies") # see `Metric`
 
 def default_metrics(
@@ -196,7 +196,7 @@ def check_needs(
             raise ValueError(f"the metric {m.name} needs {missing[0]!r}, but the batches hold {', '.join(batch)}: "
                              f"leave " f"it out, or give data that has it")
 
-# %% ../../nbs/metrics/05_evaluate.ipynb #51a859b2
+# %% ../../nbs/metrics/05_evaluate.ipynb #a0338f64
 # prefix -> functions of indices for watches, pairs
 def _columns(system, data, seed:int, ceiling:bool)->dict[str, tuple]:
     "How the images of each column are made; None: a column has no images beside the truth."

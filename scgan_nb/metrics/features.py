@@ -143,7 +143,8 @@ def faces_segmentor()->PictureSegmentor:
     return load_judge("faces-nets", "segmentor")
 
 # %% ../../nbs/metrics/00_features.ipynb #09bfc953
-INCEPTION_URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
+INCEPTION_URL = ("https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+                 "weights-inception-2015-12-05-6726825d.pth")
 
 class Inception(Extractor):
     "InceptionV3 with the weights of the original FID: 2,048 features, 1,008 classes."
