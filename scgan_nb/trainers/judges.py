@@ -64,7 +64,7 @@ def roughen(
     blurred = torch.where(rand(len(image), 1, 1, 1).to(image) < blur, soft, image)
     return (blurred + strength*randn(*image.shape).to(image)).clamp(-1, 1)
 
-# %% ../../nbs/trainers/05_judges.ipynb #3179b3e1
+# %% ../../nbs/trainers/05_judges.ipynb #c07fa49e
 @dataclass(frozen=True)
 class JudgesHyper(Hyper):
     "Hyper-parameters of the judges."
@@ -75,8 +75,9 @@ class JudgesHyper(Hyper):
     classifier_name:str="cnn" # in results
     segmentor_name:str="segmentor" # in results
     # attributes whose combinations are the classes of the Inception Score, if the data has them
-    kinds:tuple[str, ...]=(())
+    kinds:tuple[str, ...]=()
     classifier_every:int=1 # steps of the segmentor for one of the classifier, which learns faster
+    key:str="image" # of the images that are judged, such as "target_image" for pairs
     lr:tuple[float, float]=(2e-3, 4e-3) # of classifier and segmentor
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class ScenesJudges(JudgesHyper):
     recipe, opens = Recipe(batch=8, epochs=16000, decay_epochs=12000, epoch=8, ema=0.998), dict(seed=1000, n=24000)
     width:int=24
 
-# %% ../../nbs/trainers/05_judges.ipynb #e480ef50
+# %% ../../nbs/trainers/05_judges.ipynb #2723b4ff
 @register("trainers")
 class Judges(System):
     "An attribute classifier and a segmentor; whichever the data can teach."
@@ -103,7 +104,8 @@ class Judges(System):
     def build(self, h):
         if not (h.attr_names or h.classes):
             raise ValueError("judges need something to judge: data with masks, attributes or both")
-        self.attr_names, self.classes, self.size, self.updates = list(h.attr_names), list(h.classes), h.size, []
+        self.attr_names, self.classes, self.updates = list(h.attr_names), list(h.classes), []
+        self.size, self.truth = h.size, h.key
         if h.attr_names:
             kinds = [k for k in h.kinds if k in h.attr_names]
             self.classifier = PictureClassifier(self.attr_names, h.size, h.width, h.classifier_name, kinds)
@@ -133,24 +135,24 @@ class Judges(System):
         labels = next((s.name for s in LABEL_SETS.values() if list(s.classes) == self.classes), None)
         return (dict(labels=labels) if labels else {}) | (dict(attrs=self.attr_names) if self.attr_names else {})
 
-# %% ../../nbs/trainers/05_judges.ipynb #be3694b9
+# %% ../../nbs/trainers/05_judges.ipynb #087240ea
 @patch
 def classifier_loss(self:Judges, batch:Batch)->dict[str, Tensor]:
     "Binary cross-entropy, mean over attributes, with faint noise."
-    logits = self.classifier(roughen(batch["image"], 0.03, 0, self.rand, self.randn))
+    logits = self.classifier(roughen(batch[self.truth], 0.03, 0, self.rand, self.randn))
     return dict(attributes=attribute_loss(logits, batch["attrs"])/len(self.attr_names))
 
 @patch
 def segmentor_loss(self:Judges, batch:Batch)->dict[str, Tensor]:
     "Balanced cross-entropy and overlap, on roughened images."
-    logits = self.segmentor(roughen(batch["image"], rand=self.rand, randn=self.randn))
+    logits = self.segmentor(roughen(batch[self.truth], rand=self.rand, randn=self.randn))
     return dict(pixels=balanced_cross_entropy(logits, batch["mask"]), overlap=overlap_loss(logits, batch["mask"]))
 
-# %% ../../nbs/trainers/05_judges.ipynb #b7302e6b
+# %% ../../nbs/trainers/05_judges.ipynb #2d246707
 @patch
 def read(self:Judges, batch:Batch)->Tensor: # (B,3,H,W)
     "The images."
-    return batch["image"]
+    return batch[self.truth]
 
 @patch
 def paint(self:Judges, state:Tensor)->Tensor: # (B,3,H,W) in [-1, 1]
@@ -161,9 +163,9 @@ def paint(self:Judges, state:Tensor)->Tensor: # (B,3,H,W) in [-1, 1]
 def rows(self:Judges, batch:Batch, images:Tensor, colors:Tensor|None=None)->dict[str, list]:
     "Images, masks and what the segmentor answers."
     if not self.classes: return dict(image=list(images))
-    return dict(image=list(batch["image"]), mask=list(colorize(batch["mask"], colors)), segmentor=list(images))
+    return dict(image=list(batch[self.truth]), mask=list(colorize(batch["mask"], colors)), segmentor=list(images))
 
-# %% ../../nbs/trainers/05_judges.ipynb #6e924bf3
+# %% ../../nbs/trainers/05_judges.ipynb #addc484a
 @torch.no_grad()
 def score(
     system:Judges,
@@ -176,7 +178,7 @@ def score(
     metrics += [SegmentationScore(system.segmentor, data.classes, name="segmentor")] if system.classes else []
     for i in range(0, n, batch):
         b = Batch(data.batch(range(i, min(i + batch, n)))).to(system.device)
-        for m in metrics: m.to(system.device).observe(b, b["image"])
+        for m in metrics: m.to(system.device).observe(b, b[system.truth])
     found = [(k, v, m.direction(k)) for m in metrics for k, v in m.compute().items()]
     return Results({k: round(v, 4) for k, v, _ in found}, better={k: direction for k, _, direction in found})
 

@@ -42,7 +42,7 @@ def sample_order(
     epochs = range(start//n, (start + count - 1)//n + 1)
     return torch.cat([_epoch_order(n, seed, e)[max(start - e*n, 0):start + count - e*n] for e in epochs])
 
-# %% ../../nbs/trainers/02_trainer.ipynb #c407d494
+# %% ../../nbs/trainers/02_trainer.ipynb #991778a1
 class Wrapped(Samples):
     "Any dataset of samples as `Samples`."
     def __init__(self, data:Dataset): self.data = data
@@ -77,7 +77,7 @@ class Feed(Dataset):
         torch.default_generator.manual_seed(step_seed(self.seed, k, self.rank, 0))
         return Batch(self.data.batch(self.indices(k)))
 
-# %% ../../nbs/trainers/02_trainer.ipynb #40ee0240
+# %% ../../nbs/trainers/02_trainer.ipynb #5d6fd12b
 Decay = tuple[int, int]|Callable[[int], float]|None
 
 def lr_factor(
@@ -92,7 +92,7 @@ def lr_factor(
         raise ValueError(f"decay={decay} must be two rising steps: (start, end at which the rate is 0)")
     return min(1., max(0., (end - step)/(end - start)))
 
-# %% ../../nbs/trainers/02_trainer.ipynb #70637dd6
+# %% ../../nbs/trainers/02_trainer.ipynb #10d30fd2
 def make_optimisers(
     system:System, # on its device already
 )->dict[str, torch.optim.Adam]: # by the names of the networks
@@ -142,7 +142,7 @@ class Averages:
     def state_dict(self)->dict[str, Tensor]:
         return {f"{n}.{k}": v for n, net in self.shadows.items() for k, v in net.state_dict().items()}
 
-# %% ../../nbs/trainers/02_trainer.ipynb #09831dd3
+# %% ../../nbs/trainers/02_trainer.ipynb #48245bc4
 class NonFiniteLoss(FloatingPointError):
     "A loss or a weight has become infinite or not a number."
 
@@ -194,7 +194,7 @@ class Trainer:
         name = self.system.name or type(self.system).__name__
         return f"Trainer({name}: {self.steps} steps of {self.batch}, {where}, precision {self.precision})"
 
-# %% ../../nbs/trainers/02_trainer.ipynb #344ab063
+# %% ../../nbs/trainers/02_trainer.ipynb #c298cd5c
 @patch
 def _place(self:Trainer, device, precision:str|None, channels_last:bool|None):
     "Choose process, device and precision; bring the system there, equal on all processes."
@@ -247,7 +247,7 @@ def _compile(self:Trainer, which:bool|tuple[str, ...]):
     "Compile networks in place, so that their state dicts keep their names."
     for net in self._named(self.system.networks if which is True else which, "compile").values(): net.compile()
 
-# %% ../../nbs/trainers/02_trainer.ipynb #5ed5009d
+# %% ../../nbs/trainers/02_trainer.ipynb #1d638d92
 @patch
 def _note(self:Trainer, update:Update, terms:dict[str, Tensor])->Tensor: # (number of terms,)
     "Remember the terms of a loss."
@@ -331,7 +331,7 @@ def _mean_gradients(self:Trainer, groups:list[list[nn.Parameter]]):
     torch.distributed.all_reduce(flat); flat /= self.processes
     for g, part in zip(grads, flat.split([g.numel() for g in grads])): g.copy_(part.view_as(g))
 
-# %% ../../nbs/trainers/02_trainer.ipynb #486e195f
+# %% ../../nbs/trainers/02_trainer.ipynb #9d0e6687
 @patch
 def to_device(self:Trainer, batch:Batch)->Batch:
     "A batch on the device, its images in the chosen memory layout."
@@ -365,7 +365,7 @@ def step(self:Trainer,
     self.steps += 1
     return terms
 
-# %% ../../nbs/trainers/02_trainer.ipynb #933b4352
+# %% ../../nbs/trainers/02_trainer.ipynb #a4ea0c75
 def _ignore_interrupt(worker:int): signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 @patch
@@ -389,7 +389,7 @@ def _log(self:Trainer):
         self.history.append({"step": self.steps} | {k: sum(v)/len(v) for k, v in sums.items()})
         self.reporter.log(self.history)
 
-# %% ../../nbs/trainers/02_trainer.ipynb #df4c8cf7
+# %% ../../nbs/trainers/02_trainer.ipynb #494025e2
 @patch(as_prop=True)
 def sample_batch(self:Trainer)->Batch:
     "The conditions of sample grids: the first eight samples, unless another batch is assigned."
@@ -428,7 +428,7 @@ def _show(self:Trainer):
     self.reporter.show(self.steps, grid([x for row in rows.values() for x in row], ncol=len(images), rows=list(rows)))
     if self.on_sample is not None: self.on_sample(self, images)
 
-# %% ../../nbs/trainers/02_trainer.ipynb #f80c6c68
+# %% ../../nbs/trainers/02_trainer.ipynb #6e7a7180
 def describe(
     x, # a schedule: a number, a pair, a function or None
 ):
@@ -461,7 +461,7 @@ def _frozen_hash(self:Trainer)->str:
     h = hashlib.sha256()
     for k, v in sorted(self.system.state_dict().items()):
         if k.startswith(self._still()):
-            h.update(k.encode() + v.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            h.update(k.encode() + v.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return h.hexdigest()[:16]
 
 @patch
@@ -471,7 +471,7 @@ def _moments(self:Trainer)->dict[str, Tensor]:
     return {f"{net}/{names[p]}/{key}": value for net, optimiser in self.optimisers.items()
             for p, moments in optimiser.state.items() for key, value in moments.items()}
 
-# %% ../../nbs/trainers/02_trainer.ipynb #9d99cfd6
+# %% ../../nbs/trainers/02_trainer.ipynb #de599ccd
 @patch
 def _check_storable(self:Trainer):
     "A hyper-parameter that JSON cannot hold is an error now, not after an hour at the first checkpoint."
@@ -503,7 +503,7 @@ def save(self:Trainer)->Path|None:
     PartialState().wait_for_everyone()
     return path
 
-# %% ../../nbs/trainers/02_trainer.ipynb #17b89c86
+# %% ../../nbs/trainers/02_trainer.ipynb #200b7b37
 def _difference(key:str, then, now)->str:
     "In words: `width=32, but this run has width=16`."
     if isinstance(then, dict) and isinstance(now, dict):
@@ -573,7 +573,7 @@ def _resume(self:Trainer, resume:bool|str|Path):
                               f"resume=True")
     if resume is not False: self.restore(resume)
 
-# %% ../../nbs/trainers/02_trainer.ipynb #c7b30c31
+# %% ../../nbs/trainers/02_trainer.ipynb #ad59d38b
 @contextmanager
 def _polite_signals(enabled:bool):
     "Note SIGINT and SIGTERM instead of obeying at once; obey after the block."

@@ -64,7 +64,7 @@ class Lamplight(System):
         self.size = h.size
         self.finder, self.generator, self.critic = FindLamps(4, h.width), Night(4, h.width), Critic(h.width)
         self.register_buffer("path", torch.zeros(())) # running mean of the length of paths
-        self._length = self.path
+        self.register_buffer("length", torch.zeros(())) # at the last step that measured it
         self.updates = [Update("critic", lr=1e-3), Update("penalty", "critic", every=16, lr=1e-3),
                         Update("generator", lr=2e-3), Update("path", "generator", every=4, lr=2e-3)]
 
@@ -102,10 +102,10 @@ class Lamplight(System):
         noise = self.randn(batch.n, *image.shape[1:])/(image.shape[-1]*image.shape[-2])**.5
         slope, = torch.autograd.grad((image*noise).sum(), s, create_graph=True)
         length = slope.square().sum((1, 2, 3)).add(1e-8).sqrt().mean()
-        self._length = length.detach()
+        self.length.copy_(length.detach())
         return dict(path=4*self.h.lambda_path*(length - self.path).square())
 
-    def end_step(self): self.path.lerp_(self._length.to(self.path), .01)
+    def end_step(self): self.path.lerp_(self.length, .01)
 
     def read(self, batch):
         check_batch({k: batch[k] for k in ("source_image",)})
