@@ -9,7 +9,8 @@ class FindLamps(nn.Module, PyTorchModelHubMixin):
     "Logits of the classes of a street, from its image by day."
     def __init__(self, classes:int=4, width:int=8):
         super().__init__()
-        self.first, self.norm, self.last = nn.Conv2d(3, width, 3, padding=1), nn.BatchNorm2d(width), nn.Conv2d(width, classes, 1)
+        self.first = nn.Conv2d(3, width, 3, padding=1, bias=False) # a norm follows, which would undo a bias
+        self.norm, self.last = nn.BatchNorm2d(width), nn.Conv2d(width, classes, 1)
 
     def forward(self, x): return self.last(F.relu(self.norm(self.first(x))))
 
