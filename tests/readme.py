@@ -42,7 +42,11 @@ def readme():
     return f"{NOTE}\n\n" + re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
-def main(): Path("README.md").write_text(readme(), encoding="utf-8")
+def main():
+    text = readme()
+    Path("README.md").write_text(text, encoding="utf-8")
+    for file in IMAGES.glob("index-*"): # of cells that are gone
+        if file.name not in text: file.unlink()
 
 
 if __name__ == "__main__": main()
