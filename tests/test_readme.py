@@ -1,4 +1,4 @@
-"The first page and the list of what ships: links lead somewhere, tables are those of the registry, commands can be given."
+"The first page and the list of what ships: links exist, tables are those of the registry, commands can be given."
 import ast
 import re
 import shlex
