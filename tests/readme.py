@@ -14,7 +14,8 @@ def image_file(cell, kind, data):
     "Write an image that a cell shows next to the others that ship, and return a link to it."
     file = IMAGES/f"index-{cell.id}.{kind}"
     if not file.exists() or file.read_bytes() != data: file.write_bytes(data)
-    return nbformat.v4.new_markdown_cell(f"![The output of the cell above]({file.relative_to(INDEX.parent).as_posix()})")
+    link = file.relative_to(INDEX.parent).as_posix()
+    return nbformat.v4.new_markdown_cell(f"![The output of the cell above]({link})")
 
 
 def shown(cell):
@@ -42,7 +43,11 @@ def readme():
     return f"{NOTE}\n\n" + re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
-def main(): Path("README.md").write_text(readme(), encoding="utf-8")
+def main():
+    text = readme()
+    Path("README.md").write_text(text, encoding="utf-8")
+    for file in IMAGES.glob("index-*"): # of cells that are gone
+        if file.name not in text: file.unlink()
 
 
 if __name__ == "__main__": main()

@@ -1,22 +1,45 @@
-"The first page: its links lead somewhere, and its tables are those of the registry."
+"The first page and the list of what ships: links exist, tables are those of the registry, commands can be given."
 import ast
 import re
+import shlex
+from dataclasses import fields
 from pathlib import Path
 
 import nbformat
 import pytest
+from fastcore.script import anno_parser
 
+from scgan_nb import cli
+from scgan_nb.core.registry import find
 from tests import readme
 
 ROOT = Path(__file__).parents[1]
 CELLS = nbformat.read(ROOT/readme.INDEX, as_version=4).cells
 TEXT = "\n".join(c.source for c in CELLS if c.cell_type == "markdown")
 LINKS = sorted(set(re.findall(r"\]\((?!https?:|#)([^)#]+)", TEXT)))
+COMMANDS = re.findall(r"^scgan_\w+.*", TEXT + "\n" + (ROOT/"data/README.md").read_text(encoding="utf-8"), flags=re.M)
 
 
 @pytest.mark.parametrize("link", LINKS)
 def test_links_lead_somewhere(link):
     assert (ROOT/"nbs"/link).exists(), f"nbs/index.ipynb links to {link}, which does not exist"
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_commands_can_be_given(line):
+    "Options, systems, datasets, configurations, hyper-parameters and arguments of datasets exist."
+    name, *words = shlex.split(line, comments=True)
+    options = [f"--{w[2:].replace('-', '_')}" if w.startswith("--") else w for w in words]
+    given = anno_parser(vars(cli)[name], name).parse_args(options)
+    if data := vars(given).get("data"):
+        taken = cli.arguments_of(find("datasets", data))
+        assert set(cli.parse_settings(given.dataset)) <= taken
+        if vars(given).get("split"): assert given.split in find("datasets", data).splits
+    if name == "scgan_train":
+        cls = find("trainers", given.system.partition(".")[0])
+        cli.parse_size(given.size)
+        assert given.config is None or given.config in cls.configs
+        assert set(cli.parse_settings(given.set)) <= {f.name for f in fields(cls.Hyper)}
 
 
 def value(source, names):
