@@ -101,9 +101,9 @@ class Lamplight(System):
         image = self.generator(batch["source_image"], s)
         noise = self.randn(batch.n, *image.shape[1:])/(image.shape[-1]*image.shape[-2])**.5
         slope, = torch.autograd.grad((image*noise).sum(), s, create_graph=True)
-        length = slope.square().sum((1, 2, 3)).add(1e-8).sqrt().mean()
-        self.length.copy_(length.detach())
-        return dict(path=4*self.h.lambda_path*(length - self.path).square())
+        length = slope.square().sum((1, 2, 3)).add(1e-8).sqrt() # (B,)
+        self.length.copy_(length.detach().mean())
+        return dict(path=4*self.h.lambda_path*(length - self.path).square().mean())
 
     def end_step(self): self.path.lerp_(self.length, .01)
 
