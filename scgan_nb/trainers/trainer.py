@@ -42,7 +42,7 @@ def sample_order(
     epochs = range(start//n, (start + count - 1)//n + 1)
     return torch.cat([_epoch_order(n, seed, e)[max(start - e*n, 0):start + count - e*n] for e in epochs])
 
-# %% ../../nbs/trainers/02_trainer.ipynb #991778a1
+# %% ../../nbs/trainers/02_trainer.ipynb #02da1a89
 class Wrapped(Samples):
     "Any dataset of samples as `Samples`."
     def __init__(self, data:Dataset): self.data = data
@@ -77,7 +77,7 @@ class Feed(Dataset):
         torch.default_generator.manual_seed(step_seed(self.seed, k, self.rank, 0))
         return Batch(self.data.batch(self.indices(k)))
 
-# %% ../../nbs/trainers/02_trainer.ipynb #5d6fd12b
+# %% ../../nbs/trainers/02_trainer.ipynb #ee93fa74
 Decay = tuple[int, int]|Callable[[int], float]|None
 
 def lr_factor(
@@ -92,7 +92,7 @@ def lr_factor(
         raise ValueError(f"decay={decay} must be two rising steps: (start, end at which the rate is 0)")
     return min(1., max(0., (end - step)/(end - start)))
 
-# %% ../../nbs/trainers/02_trainer.ipynb #10d30fd2
+# %% ../../nbs/trainers/02_trainer.ipynb #80957ed9
 def make_optimisers(
     system:System, # on its device already
 )->dict[str, torch.optim.Adam]: # by the names of the networks
@@ -142,7 +142,7 @@ class Averages:
     def state_dict(self)->dict[str, Tensor]:
         return {f"{n}.{k}": v for n, net in self.shadows.items() for k, v in net.state_dict().items()}
 
-# %% ../../nbs/trainers/02_trainer.ipynb #48245bc4
+# %% ../../nbs/trainers/02_trainer.ipynb #34765ef9
 class NonFiniteLoss(FloatingPointError):
     "A loss or a weight has become infinite or not a number."
 
@@ -194,7 +194,7 @@ class Trainer:
         name = self.system.name or type(self.system).__name__
         return f"Trainer({name}: {self.steps} steps of {self.batch}, {where}, precision {self.precision})"
 
-# %% ../../nbs/trainers/02_trainer.ipynb #c298cd5c
+# %% ../../nbs/trainers/02_trainer.ipynb #2c52c77d
 @patch
 def _place(self:Trainer, device, precision:str|None, channels_last:bool|None):
     "Choose process, device and precision; bring the system there, equal on all processes."
@@ -247,7 +247,7 @@ def _compile(self:Trainer, which:bool|tuple[str, ...]):
     "Compile networks in place, so that their state dicts keep their names."
     for net in self._named(self.system.networks if which is True else which, "compile").values(): net.compile()
 
-# %% ../../nbs/trainers/02_trainer.ipynb #1d638d92
+# %% ../../nbs/trainers/02_trainer.ipynb #1be1ebe4
 @patch
 def _note(self:Trainer, update:Update, terms:dict[str, Tensor])->Tensor: # (number of terms,)
     "Remember the terms of a loss."
@@ -284,7 +284,7 @@ def _advice(self:Trainer)->str:
     return (f"Training has stopped and nothing of this was saved. {kept} "
             "Lower the learning rate, or use precision='bf16' or 'no'")
 
-# %% ../../nbs/trainers/02_trainer.ipynb #8161331b
+# %% ../../nbs/trainers/02_trainer.ipynb #e98d382a
 def seed_draws(
     seed:int, # any 64 bits
     device:torch.device, # where random tensors are made
@@ -314,7 +314,7 @@ def _update(self:Trainer, i:int, update:Update, micros:list[Batch])->dict[str, T
             self.scaler.scale(values.sum()).backward()
             mean = mean + values.detach()
     optimisers = [self.optimisers[n] for n in update.trains]
-    self._mean_gradients([g["params"] for o in optimisers for g in o.param_groups])
+    self._average(p.grad for o in optimisers for g in o.param_groups for p in g["params"] if p.grad is not None)
     for optimiser in optimisers:
         for group in optimiser.param_groups: group["lr"] = optimiser.defaults["lr"]*lr_factor(self.steps, self.decay)
         self.scaler.step(optimiser)
@@ -323,15 +323,15 @@ def _update(self:Trainer, i:int, update:Update, micros:list[Batch])->dict[str, T
     return {f"{update.name}/{term}": value for term, value in zip(terms, mean)}
 
 @patch
-def _mean_gradients(self:Trainer, groups:list[list[nn.Parameter]]):
-    "Average the gradients over the processes."
-    if self.processes == 1: return
-    grads = [p.grad for params in groups for p in params if p.grad is not None]
-    flat = torch.cat([g.flatten() for g in grads])
+def _average(self:Trainer, tensors):
+    "Replace tensors by their mean over the processes, in one message."
+    tensors = list(tensors)
+    if self.processes == 1 or not tensors: return
+    flat = torch.cat([t.flatten() for t in tensors])
     torch.distributed.all_reduce(flat); flat /= self.processes
-    for g, part in zip(grads, flat.split([g.numel() for g in grads])): g.copy_(part.view_as(g))
+    for t, part in zip(tensors, flat.split([t.numel() for t in tensors])): t.copy_(part.view_as(t))
 
-# %% ../../nbs/trainers/02_trainer.ipynb #9d0e6687
+# %% ../../nbs/trainers/02_trainer.ipynb #77312a8f
 @patch
 def to_device(self:Trainer, batch:Batch)->Batch:
     "A batch on the device, its images in the chosen memory layout."
@@ -360,12 +360,12 @@ def step(self:Trainer,
     for name in moved & set(self.averages.networks if self.averages else ()):
         self.averages.update(name, self._moves(name))
     with torch.no_grad(): self.system.end_step()
-    in_training = [b for net in self.system.networks.values() if net.training for b in net.buffers()]
-    self._same_everywhere(in_training + list(self.system.state.values()))
+    self._same_everywhere([b for net in self.system.networks.values() if net.training for b in net.buffers()])
+    self._average(t for t in self.system.state.values() if t.is_floating_point())
     self.steps += 1
     return terms
 
-# %% ../../nbs/trainers/02_trainer.ipynb #a4ea0c75
+# %% ../../nbs/trainers/02_trainer.ipynb #491a794d
 def _ignore_interrupt(worker:int): signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 @patch
@@ -389,7 +389,7 @@ def _log(self:Trainer):
         self.history.append({"step": self.steps} | {k: sum(v)/len(v) for k, v in sums.items()})
         self.reporter.log(self.history)
 
-# %% ../../nbs/trainers/02_trainer.ipynb #494025e2
+# %% ../../nbs/trainers/02_trainer.ipynb #791b400f
 @patch(as_prop=True)
 def sample_batch(self:Trainer)->Batch:
     "The conditions of sample grids: the first eight samples, unless another batch is assigned."
@@ -428,7 +428,7 @@ def _show(self:Trainer):
     self.reporter.show(self.steps, grid([x for row in rows.values() for x in row], ncol=len(images), rows=list(rows)))
     if self.on_sample is not None: self.on_sample(self, images)
 
-# %% ../../nbs/trainers/02_trainer.ipynb #6e7a7180
+# %% ../../nbs/trainers/02_trainer.ipynb #fa0401aa
 def describe(
     x, # a schedule: a number, a pair, a function or None
 ):
@@ -471,7 +471,7 @@ def _moments(self:Trainer)->dict[str, Tensor]:
     return {f"{net}/{names[p]}/{key}": value for net, optimiser in self.optimisers.items()
             for p, moments in optimiser.state.items() for key, value in moments.items()}
 
-# %% ../../nbs/trainers/02_trainer.ipynb #de599ccd
+# %% ../../nbs/trainers/02_trainer.ipynb #253915db
 @patch
 def _check_storable(self:Trainer):
     "A hyper-parameter that JSON cannot hold is an error now, not after an hour at the first checkpoint."
@@ -503,7 +503,7 @@ def save(self:Trainer)->Path|None:
     PartialState().wait_for_everyone()
     return path
 
-# %% ../../nbs/trainers/02_trainer.ipynb #200b7b37
+# %% ../../nbs/trainers/02_trainer.ipynb #866d3ba0
 def _difference(key:str, then, now)->str:
     "In words: `width=32, but this run has width=16`."
     if isinstance(then, dict) and isinstance(now, dict):
@@ -573,7 +573,7 @@ def _resume(self:Trainer, resume:bool|str|Path):
                               f"resume=True")
     if resume is not False: self.restore(resume)
 
-# %% ../../nbs/trainers/02_trainer.ipynb #ad59d38b
+# %% ../../nbs/trainers/02_trainer.ipynb #1ecc06bb
 @contextmanager
 def _polite_signals(enabled:bool):
     "Note SIGINT and SIGTERM instead of obeying at once; obey after the block."
