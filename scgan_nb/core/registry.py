@@ -11,10 +11,12 @@ from importlib.util import find_spec
 # %% auto #0
 __all__ = ['PACKAGES', 'NOUNS', 'modules', 'names', 'register', 'known', 'find']
 
-# %% ../../nbs/core/04_registry.ipynb #2468837e
+# %% ../../nbs/core/04_registry.ipynb #45b8bad0
 PACKAGES = dict(trainers=("scgan_nb.trainers",), datasets=("scgan_nb.datasets", "scgan_nb.worlds"),
-                figures=("scgan_nb.figures",), official=("scgan_nb.official",), widgets=("scgan_nb.widgets",))
-NOUNS = dict(trainers="system", datasets="dataset", figures="figures of", official="official network", widgets="studio")
+                metrics=("scgan_nb.metrics",), judges=("scgan_nb.networks",), figures=("scgan_nb.figures",),
+                official=("scgan_nb.official",), widgets=("scgan_nb.widgets",))
+NOUNS = dict(trainers="system", datasets="dataset", metrics="metric", judges="judge", figures="figures of",
+             official="official network", widgets="studio")
 
 # %% ../../nbs/core/04_registry.ipynb #593b62b2
 def modules(

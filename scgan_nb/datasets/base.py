@@ -77,12 +77,13 @@ def as_size(
     if min(height, width) < 1: raise ValueError(f"{name}={size!r}: an image needs at least one pixel")
     return height if height == width else (height, width)
 
-# %% ../../nbs/datasets/01_base.ipynb #d57f20e6
+# %% ../../nbs/datasets/01_base.ipynb #43b13f60
 class ImageDataset(Samples):
     "Numbered samples; `ds[i]` is a `Batch` without batch axis, `ds.batch(indices)` one with it."
     name:str="" # on the command line; "": the class is not offered there
     drawn:bool=False # made in code: there is no root folder and no split
     judges:str|None=None # packaged judges that metrics use for it; None: there are none
+    judge_names:dict[str, str]={} # names of judges that are trained for it: `classifier_name`, `segmentor_name`
     exclusive:bool=False # exactly one of the attributes holds (one-hot)
     splits:tuple[str, ...]=() # names of the parts, where there are any
 

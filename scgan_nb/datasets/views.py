@@ -103,7 +103,7 @@ def crop(
             out[key] = out[key].masked_fill(~inside, float("nan"))
     return out
 
-# %% ../../nbs/datasets/02_views.ipynb #7d550507
+# %% ../../nbs/datasets/02_views.ipynb #d0f0371e
 class View(ImageDataset):
     "The samples of another dataset in another form; a subclass makes them."
     def __init__(self,
@@ -113,7 +113,7 @@ class View(ImageDataset):
         super().__init__(data.labels, data.attr_names, data.size if size is None else size)
         self.name, self.splits = data.name, data.splits
         self.drawn, self.exclusive = data.drawn, data.exclusive
-        self.judges = data.judges
+        self.judges, self.judge_names = data.judges, data.judge_names
 
 # %% ../../nbs/datasets/02_views.ipynb #ad1e8b65
 class Augmented(View):

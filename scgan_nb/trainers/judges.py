@@ -64,7 +64,7 @@ def roughen(
     blurred = torch.where(rand(len(image), 1, 1, 1).to(image) < blur, soft, image)
     return (blurred + strength*randn(*image.shape).to(image)).clamp(-1, 1)
 
-# %% ../../nbs/trainers/05_judges.ipynb #8d2fda73
+# %% ../../nbs/trainers/05_judges.ipynb #5f8eba97
 @dataclass(frozen=True)
 class JudgesHyper(Hyper):
     "Hyper-parameters of the judges."
@@ -92,7 +92,7 @@ class ScenesJudges(JudgesHyper):
     recipe, opens = Recipe(batch=8, epochs=16000, decay_epochs=12000, epoch=8, ema=0.998), dict(seed=1000, n=24000)
     width:int=24
 
-# %% ../../nbs/trainers/05_judges.ipynb #11f5d494
+# %% ../../nbs/trainers/05_judges.ipynb #4356089c
 @register("trainers")
 class Judges(System):
     "An attribute classifier and a segmentor; whichever the data can teach."
@@ -120,8 +120,7 @@ class Judges(System):
         "Attributes, classes, size and names of a dataset."
         kind = data.labels.name if data.labels else type(data).__name__.lower()
         names = dict(classifier_name=f"{kind}-cnn", segmentor_name=f"{kind}-segmentor")
-        own = getattr(data, "judge_names", {}) # TODO-MERGE: once ImageDataset and View have it
-        return dict(attr_names=list(data.attr_names), classes=list(data.classes), size=data.size) | names | own
+        return dict(attr_names=list(data.attr_names), classes=list(data.classes), size=data.size) | names | data.judge_names
 
     @classmethod
     def for_data(cls, data, config:str|None=None, parts=None, **changes)->Judges:
@@ -135,7 +134,7 @@ class Judges(System):
         labels = next((s.name for s in LABEL_SETS.values() if list(s.classes) == self.classes), None)
         return (dict(labels=labels) if labels else {}) | (dict(attrs=self.attr_names) if self.attr_names else {})
 
-# %% ../../nbs/trainers/05_judges.ipynb #0a3697f8
+# %% ../../nbs/trainers/05_judges.ipynb #53273399
 @patch
 def classifier_loss(self:Judges, batch:Batch)->dict[str, Tensor]:
     "Binary cross-entropy, mean over attributes, with faint noise."
@@ -148,7 +147,7 @@ def segmentor_loss(self:Judges, batch:Batch)->dict[str, Tensor]:
     logits = self.segmentor(roughen(batch[self.truth], rand=self.rand, randn=self.randn))
     return dict(pixels=balanced_cross_entropy(logits, batch["mask"]), overlap=overlap_loss(logits, batch["mask"]))
 
-# %% ../../nbs/trainers/05_judges.ipynb #dbbba5d8
+# %% ../../nbs/trainers/05_judges.ipynb #263eba9e
 @patch
 def read(self:Judges, batch:Batch)->Tensor: # (B,3,H,W)
     "The images."
@@ -165,7 +164,7 @@ def rows(self:Judges, batch:Batch, images:Tensor, colors:Tensor|None=None)->dict
     if not self.classes: return dict(image=list(images))
     return dict(image=list(batch[self.truth]), mask=list(colorize(batch["mask"], colors)), segmentor=list(images))
 
-# %% ../../nbs/trainers/05_judges.ipynb #be944d59
+# %% ../../nbs/trainers/05_judges.ipynb #b8a5b43c
 @torch.no_grad()
 def score(
     system:Judges,

@@ -19,13 +19,12 @@ from ..datasets.labels import LabelSet
 # %% auto #0
 __all__ = ['DrawnWorld']
 
-# %% ../../nbs/worlds/00_drawn.ipynb #9f3ff87d
+# %% ../../nbs/worlds/00_drawn.ipynb #358bc69f
 class DrawnWorld(ImageDataset):
     "Samples that are drawn: sample i is a pure function of (seed, i), at every size, alone or in a batch."
     drawn = True
     attributes:list[str]=[] # names of all attributes, in the order in which `render` has them
     extras:tuple[str, ...]=() # what `keys` may ask for
-    judge_names:dict[str, str]={} # names of the judges that are trained for it: `classifier_name`, `segmentor_name`
 
     def __init__(self,
         labels:str|LabelSet|None, # classes of the masks
