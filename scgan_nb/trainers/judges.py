@@ -92,13 +92,13 @@ class ScenesJudges(JudgesHyper):
     recipe, opens = Recipe(batch=8, epochs=16000, decay_epochs=12000, epoch=8, ema=0.998), dict(seed=1000, n=24000)
     width:int=24
 
-# %% ../../nbs/trainers/05_judges.ipynb #4356089c
+# %% ../../nbs/trainers/05_judges.ipynb #96ce8f02
 @register("trainers")
 class Judges(System):
     "An attribute classifier and a segmentor; whichever the data can teach."
     name, Hyper = "judges", JudgesHyper
-    configs, suits = dict(faces=FacesJudges, scenes=ScenesJudges), dict(celebamask19="faces", scenes18="scenes",
-                                                                              faces="faces", scenes="scenes")
+    configs = dict(faces=FacesJudges, scenes=ScenesJudges)
+    suits = dict(celebamask19="faces", scenes18="scenes", faces="faces", scenes="scenes")
     colors:Tensor|None=None # (n,3) uint8 palette of the masks, for sample grids; None: the house's
 
     def build(self, h):
@@ -120,7 +120,8 @@ class Judges(System):
         "Attributes, classes, size and names of a dataset."
         kind = data.labels.name if data.labels else type(data).__name__.lower()
         names = dict(classifier_name=f"{kind}-cnn", segmentor_name=f"{kind}-segmentor")
-        return dict(attr_names=list(data.attr_names), classes=list(data.classes), size=data.size) | names | data.judge_names
+        names |= data.judge_names
+        return dict(attr_names=list(data.attr_names), classes=list(data.classes), size=data.size) | names
 
     @classmethod
     def for_data(cls, data, config:str|None=None, parts=None, **changes)->Judges:
