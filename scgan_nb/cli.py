@@ -14,7 +14,7 @@ from .core.registry import find, known
 __all__ = ['MENDABLE', 'command', 'parse_size', 'parse_settings', 'arguments_of', 'open_data', 'plan_training', 'scgan_train',
            'scgan_sample', 'scgan_eval', 'scgan_list', 'scgan_demo']
 
-# %% ../nbs/cli.ipynb #0a4bc1e9
+# %% ../nbs/cli.ipynb #8ddd9a68
 MENDABLE = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, ModuleNotFoundError)
 
 def _plainly(f):
@@ -65,7 +65,7 @@ def parse_settings(
         except json.JSONDecodeError: out[name] = value
     return out
 
-# %% ../nbs/cli.ipynb #863328df
+# %% ../nbs/cli.ipynb #d9a0e979
 def arguments_of(
     cls:type, # of a dataset
 )->set[str]:
@@ -103,7 +103,7 @@ def open_data(
     if split and "split" not in takes: raise ValueError(f"--data {data} has no parts: leave --split away")
     return cls(root, size=size, **settings | ({"split": split} if split else {}))
 
-# %% ../nbs/cli.ipynb #77a40ec6
+# %% ../nbs/cli.ipynb #62a7df2d
 def _scaled(augment, size, published):
     "The size at which images are read, in the proportion that the recipe has to its own size."
     from scgan_nb.core.pixels import pair
@@ -140,7 +140,7 @@ def plan_training(
     if plan["augment"]: source = open_data(data, root, plan["augment"], split, settings)
     return source, size, plan | dict(config=config, steps=steps or plan["steps"])
 
-# %% ../nbs/cli.ipynb #2f5efc33
+# %% ../nbs/cli.ipynb #0caebec8
 def _save_weights(trainer, folder:Path, half:bool)->Path:
     "The networks of a run that inference needs, averaged if there are averages, as a folder for `from_pretrained`."
     with trainer.averaged():
@@ -173,7 +173,7 @@ def scgan_train(
     compile:bool=False, # torch.compile the networks
     ema:float=None, # memory of the averaged weights, 0 to 1; 0: no averages (default: what CONFIG says, else none)
     accumulate:int=1, # micro batches per step, to fit a large batch into memory
-    decay:int=None, # the step from which learning rates fall linearly, to 0 at STEPS (default: what CONFIG says)
+    decay:int=None, # step from which learning rates fall, to 0 at STEPS; -1: they do not (default: what CONFIG says)
     workers:int=0, # processes that load data
     save:int=1000, # steps between checkpoints
     sample:int=200, # steps between sample grids
@@ -199,7 +199,7 @@ def scgan_train(
         if plan["augment"]: source = source.augmented(side_)
         seed_everything(seed)
         model = cls.for_data(source, plan["config"], parts, **changes)
-        falls = (decay, plan["steps"]) if decay is not None else plan["decay"]
+        falls = plan["decay"] if decay is None else None if decay < 0 else (decay, plan["steps"])
         trainer = Trainer(model, source, batch=batch or plan["batch"], seed=seed, out=folder, device=device,
                           precision=precision, compile=compile, ema=(plan["ema"] if ema is None else ema) or None,
                           accumulate=accumulate, decay=falls, workers=workers, save_every=save, sample_every=sample,
@@ -216,7 +216,7 @@ def scgan_train(
     ran = run_stages(cls.stages, folder, lambda s, parts, f: run(s.makes, parts, f), fitting, stage or None, given)
     print(f"{', '.join(ran) or 'nothing'} trained; the stages of {name} lie in {folder}")
 
-# %% ../nbs/cli.ipynb #d7831783
+# %% ../nbs/cli.ipynb #074a19e7
 def _system_and_data(weights:str, data:str|None, root:str|None, split:str|None, dataset:str|None, device, seed:int):
     "Trained weights, and the data opened in the way that they need."
     from scgan_nb.core.system import load_system
@@ -233,7 +233,7 @@ def _system_and_data(weights:str, data:str|None, root:str|None, split:str|None, 
                              f"{', '.join(theirs) or 'none'}: " f"choose data that fits, see --dataset")
     return system, source
 
-# %% ../nbs/cli.ipynb #76c26860
+# %% ../nbs/cli.ipynb #dc793ccd
 def _save_samples(system, source, n:int, batch:int, seed:int, folder:Path):
     "Images for the first n samples, one file for each request."
     from scgan_nb.core.batch import Batch
@@ -296,7 +296,7 @@ def scgan_eval(
     print(results)
     if out: results.save(out)
 
-# %% ../nbs/cli.ipynb #a33b195b
+# %% ../nbs/cli.ipynb #f7703881
 def _shipped()->dict[str, dict]:
     "The `config.json` of each folder that ships with the library."
     from scgan_nb.core.runtime import data_folders
@@ -318,7 +318,7 @@ def scgan_list():
     print("weights that ship")
     for name, config in _shipped().items(): print(f"  {name:34} {config['system']}")
 
-# %% ../nbs/cli.ipynb #41b804fe
+# %% ../nbs/cli.ipynb #8cb16931
 @command
 def scgan_demo(
     out:str="out/demo", # folder for images, curves and figures
