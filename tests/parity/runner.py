@@ -40,13 +40,14 @@ class Line:
     diff: float = float("nan")
     limit: float = float("nan")
     problem: str = ""
+    precision: str = ""  # in which ours was computed
 
     @property
     def ok(self): return not self.problem and self.diff <= self.limit  # False for nan
 
     def __str__(self):
         if self.problem: return f"{self.net:44s} {self.output:16s} cannot be run: {self.problem}"
-        return f"{self.net:44s} {self.output:16s} {self.diff:9.2e}  {self.limit:9.2e}  {'ok' if self.ok else 'FAIL'}"
+        return f"{self.net:44s} {self.output:16s} {self.precision:9s} {self.diff:9.2e}  {self.limit:9.2e}  {'ok' if self.ok else 'FAIL'}"
 
 
 def find(folder):
@@ -98,6 +99,7 @@ def limit_of(fixture, name, recorded):
 def compare(fixture, name, ours, recorded):
     "The report line of one output."
     line = Line(f"{fixture['system']}/{fixture['net']}", name)
+    line.precision = str(torch.as_tensor(ours).dtype).removeprefix("torch.")
     try:
         ours = thin(np.asarray(torch.as_tensor(ours).detach(), np.float64), recorded.shape)
         line.diff = float(np.abs(ours.reshape(recorded.shape) - recorded).max(initial=0.0))
@@ -130,7 +132,7 @@ def main(folder):
     "Run every fixture below `folder`; 0 when all agree, 1 when any differs or cannot be run."
     fixtures = list(find(folder))
     if not fixtures: print(f"no fixtures (.json with 'system' and 'net') below {folder}")
-    else: print(f"{'system/net':44s} {'output':16s} max|diff|  limit      ok")
+    else: print(f"{'system/net':44s} {'output':16s} precision max|diff|  limit      ok")
     bad = count = 0
     for path, fixture in fixtures:
         for line in run(path, fixture):
