@@ -39,9 +39,11 @@ class BlobsHyper(Hyper):
 
 class Blobs(System):
     name, Hyper = "blobs", BlobsHyper
-    updates = [Update("discriminator", lr=2e-3), Update("penalty", trains="discriminator", lr=2e-3), Update("generator", every=3, lr=2e-3)]
+    updates = [Update("discriminator", lr=2e-3), Update("penalty", trains="discriminator", lr=2e-3),
+               Update("generator", every=3, lr=2e-3)]
 
-    def build(self, h): self.generator, self.discriminator, self.noise = Painter(h.width, h.norm), Critic(h.width), h.noise
+    def build(self, h):
+        self.generator, self.discriminator, self.noise = Painter(h.width, h.norm), Critic(h.width), h.noise
     def begin(self, batch): return Batch({"z": self.randn(batch.n, 4), **batch})
 
     def discriminator_loss(self, batch):

@@ -16,7 +16,8 @@ BIN = Path(sys.executable).parent
 def fingerprint():
     "The content of everything that is made from the notebooks, and of the notebooks."
     files = [*Path("nbs").rglob("*.ipynb"), *Path("scgan_nb").rglob("*.py"), Path("README.md")]
-    return {f: hashlib.sha256(f.read_bytes()).hexdigest() for f in files if f.exists() and ".ipynb_checkpoints" not in f.parts}
+    return {f: hashlib.sha256(f.read_bytes()).hexdigest() for f in files if f.exists()
+            and ".ipynb_checkpoints" not in f.parts}
 
 
 def main():
@@ -26,7 +27,8 @@ def main():
     after = fingerprint()
     changed = sorted(str(f) for f in before.keys() | after.keys() if before.get(f) != after.get(f))
     for f in changed: print(f"out of step: {f}")
-    if changed: sys.exit("these files were out of step with the notebooks and have been made anew: look at them and commit them")
+    if changed:
+        sys.exit("these files were out of step with the notebooks and have been made anew: look at them and commit them")
     print(f"{len(after)} files in step")
 
 

@@ -5,9 +5,10 @@ from scgan_nb.trainers.checkpoint import checkpoints, latest, load_checkpoint
 from tests.blobs import make
 
 STEPS = 25
-HEAVY = dict(width=512, save_every=1, keep=2)      # 1.5 MB of checkpoint after every step: most of the time is spent writing
-processes = multiprocessing.get_context("forkserver")  # the server imports torch once; children start in a moment, without threads
-processes.set_forkserver_preload(["tests.blobs", "torch._dynamo"])  # Adam imports the second
+HEAVY = dict(width=512, save_every=1, keep=2) # 1.5 MB of checkpoint after every step: most of the time is spent writing
+# the server imports torch once; children start in a moment, without threads
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(["tests.blobs", "torch._dynamo"]) # Adam imports the second
 
 
 def train(out, die_at=None):
@@ -27,7 +28,8 @@ def mine_the_system(die_at):
             if calls > die_at: os.kill(os.getpid(), signal.SIGKILL)
             return call(*args, **kw)
         return f
-    for module, name in [(os, "fsync"), (os, "rename"), (os, "rmdir"), (os, "unlink"), (os, "mkdir")]: setattr(module, name, mined(getattr(module, name)))
+    for module, name in [(os, "fsync"), (os, "rename"), (os, "rmdir"), (os, "unlink"), (os, "mkdir")]:
+        setattr(module, name, mined(getattr(module, name)))
 
 
 def start(*args):
@@ -46,7 +48,8 @@ def uninterrupted(tmp_path_factory):
     out = tmp_path_factory.mktemp("whole")
     finish(start(out))
     before, last = checkpoints(out/"checkpoints")
-    return *load_checkpoint(last), last.stat().st_mtime - before.stat().st_mtime      # tensors, state, seconds of a step and its saving
+    # tensors, state, seconds of a step and its saving
+    return (*load_checkpoint(last), last.stat().st_mtime - before.stat().st_mtime)
 
 
 def assert_whole(out, step_before):
@@ -73,8 +76,9 @@ def test_killed_at_ten_random_moments(uninterrupted, tmp_path):
     for _ in range(10):
         child = start(tmp_path)
         deadline = time.monotonic() + 30
-        while not list(tmp_path.glob("checkpoints/.step_*.part")) and child.is_alive() and time.monotonic() < deadline: time.sleep(.001)
-        time.sleep(rng.uniform(0, uninterrupted[2]))            # so a process gets one or two steps further
+        while not list(tmp_path.glob("checkpoints/.step_*.part")) and child.is_alive() and time.monotonic() < deadline:
+            time.sleep(.001)
+        time.sleep(rng.uniform(0, uninterrupted[2])) # so a process gets one or two steps further
         assert child.is_alive(), "the run ended before it could be killed: make it longer"
         child.kill(); child.join()
         in_write += bool(list(tmp_path.glob("checkpoints/.step_*.part")))
@@ -87,7 +91,7 @@ def test_killed_at_ten_random_moments(uninterrupted, tmp_path):
 
 def test_killed_at_every_stage_of_saving(uninterrupted, tmp_path):
     step = died = 0
-    for die_at in range(0, 30, 2):                              # more calls than the first three checkpoints make
+    for die_at in range(0, 30, 2): # more calls than the first three checkpoints make
         child = start(tmp_path, die_at)
         child.join(120)
         died += child.exitcode == -signal.SIGKILL

@@ -9,10 +9,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LIB = ROOT/"scgan_nb"
-FLOORS = [("__main__",), ("cli", "tutorials"), ("widgets", "figures"), ("trainers",), ("metrics", "official"), ("losses", "networks", "worlds", "datasets"), ("core",)]
-WITHIN = {("worlds", "datasets"), ("losses", "networks"), ("official", "metrics")} # arrows inside a floor: left may import right
+FLOORS = [("__main__",), ("cli", "tutorials"), ("widgets", "figures"), ("trainers",), ("metrics", "official"),
+          ("losses", "networks", "worlds", "datasets"), ("core",)]
+# arrows inside a floor: left may import right
+WITHIN = {("worlds", "datasets"), ("losses", "networks"), ("official", "metrics")}
 MODULES = sorted(p for p in LIB.rglob("*.py") if p.name not in ("__init__.py", "_modidx.py"))
-SHARED = {"trainers": {"checkpoint", "progress", "trainer"}, "figures": set(), "official": {"translate"}, "widgets": {"state"}}
+SHARED = {"trainers": {"checkpoint", "progress", "trainer"}, "figures": set(), "official": {"translate"},
+          "widgets": {"state"}}
 
 
 def name_of(path): return ".".join(path.relative_to(ROOT).with_suffix("").parts)
@@ -23,12 +26,17 @@ def imports(path):
     me, found = name_of(path).split("."), set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
-            base = [*me[:len(me) - node.level], *(node.module or "").split(".")] if node.level else (node.module or "").split(".")
-            for module in (".".join(filter(None, base)), *(".".join([*filter(None, base), a.name]) for a in node.names)):
+            base = ([*me[:len(me) - node.level], *(node.module or "").split(".")] if node.level
+                    else (node.module or "").split("."))
+            for module in (".".join(filter(None, base)),
+                           *(".".join([*filter(None, base), a.name]) for a in node.names)):
                 if (ROOT/Path(*module.split("."))).with_suffix(".py").is_file(): found.add(module)
-        if isinstance(node, ast.Import): found |= {a.name for a in node.names if (ROOT/Path(*a.name.split("."))).with_suffix(".py").is_file()}
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("__import__", "import_module", "importlib.import_module"):
-            assert me[-1] in ("registry", "fashion"), f"{'.'.join(me)} imports a module by a computed name: use core.registry.find"
+        if isinstance(node, ast.Import):
+            found |= {a.name for a in node.names if (ROOT/Path(*a.name.split("."))).with_suffix(".py").is_file()}
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("__import__", "import_module",
+                                                                     "importlib.import_module"):
+            assert me[-1] in ("registry",
+                              "fashion"), f"{'.'.join(me)} imports a module by a computed name: use core.registry.find"
     return found - {".".join(me)}
 
 
@@ -74,9 +82,14 @@ def in_process(code):
 HEAVY = "('torch', 'torchvision', 'numpy', 'accelerate', 'huggingface_hub', 'matplotlib', 'IPython', 'ipywidgets')"
 
 
-@pytest.mark.parametrize("code", ["import scgan_nb", "import scgan_nb.core.registry as r; r.names('trainers'); r.names('datasets')",
-                                  "import scgan_nb.cli", "import sys; sys.argv = ['scgan_train', '--help']\nimport runpy\n"
-                                  "sys.argv = ['x', 'train', '--help']\ntry: runpy.run_module('scgan_nb', run_name='__main__')\nexcept SystemExit: pass"])
+HELP = """import runpy, sys
+sys.argv = ["x", "train", "--help"]
+try: runpy.run_module("scgan_nb", run_name="__main__")
+except SystemExit: pass"""
+
+
+@pytest.mark.parametrize("code", ["import scgan_nb", "import scgan_nb.cli", HELP,
+                                  "from scgan_nb.core.registry import names; names('trainers'); names('datasets')"])
 def test_names_and_help_are_light(code):
     assert in_process(f"{code}\nimport sys; print([m for m in {HEAVY} if m in sys.modules])").splitlines()[-1] == "[]"
 
@@ -89,7 +102,7 @@ def exported(path):
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_lines_are_short(path):
-    room = {"faces_params.py": 126}.get(path.name, 120)                       # a table of hair styles, one in a row
+    room = {"faces_params.py": 126}.get(path.name, 120) # a table of hair styles, one in a row
     long = [f"{path.name}:{i}" for i, line in exported(path) if len(line) > room]
     assert not long, f"lines of more than 120 characters: {', '.join(long)}"
 
@@ -97,7 +110,8 @@ def test_lines_are_short(path):
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_nothing_is_asked_by_getattr(path):
     "A contract is declared in a base class; what is looked up by a computed name says why in a comment on its line."
-    asked = [f"{path.name}:{i}: {line.strip()}" for i, line in exported(path) if re.search(r"\b(get|has)attr\(", line) and "#" not in line]
+    asked = [f"{path.name}:{i}: {line.strip()}" for i, line in exported(path) if re.search(r"\b(get|has)attr\(", line)
+             and "#" not in line]
     assert not asked, "\n".join(asked)
 
 
@@ -113,4 +127,5 @@ def test_a_notebook_belongs_to_the_owner_of_its_first_digit():
 
 def test_notebooks_are_small():
     for notebook in (ROOT/"nbs").rglob("*.ipynb"):
-        if ".ipynb_checkpoints" not in notebook.parts: assert notebook.stat().st_size < 600_000, f"{notebook.name} has {notebook.stat().st_size/1e3:.0f} KB"
+        if ".ipynb_checkpoints" not in notebook.parts:
+            assert notebook.stat().st_size < 600_000, f"{notebook.name} has {notebook.stat().st_size/1e3:.0f} KB"

@@ -149,7 +149,7 @@ def test_training_on_cuts_goes_on_after_an_interruption(root, tmp_path):
     through, first = make(tmp_path/"a", data=data), make(tmp_path/"b", data=data)
     through.fit(8); first.fit(5)
     again = make(tmp_path/"b", data=data); again.fit(8)
-    assert again.step == 8
+    assert again.steps == 8
     assert_same(tensors(again), tensors(through))
 
 

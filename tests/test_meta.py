@@ -56,21 +56,22 @@ def ids(n, *shape): return torch.zeros(shape, dtype=torch.long, device="meta")
 
 
 # for each network: how it is built, and what it is given
-NETWORKS = {
-    "scgan.Generator": (dict(width=8), lambda n: n(x(2, 512), x(2, 5), x(2, 7, 128, 128))),
-    "scgan.GeneratorSC2": (dict(width=8), lambda n: n(x(2, 512), x(2, 5), x(2, 7, 64, 64))),
-    "scgan.SpectralDiscriminator": (dict(width=8), lambda n: n(x(2, 3, 64, 64))),
-    "stargan.Discriminator": (dict(width=8), lambda n: n(x(2, 3, 128, 128))),
-    "stargan.Segmentor": (dict(width=8), lambda n: n(x(2, 3, 64, 64))),
-    "stargan.StarGANGenerator": (dict(c_dim=5, width=8), lambda n: n(x(2, 3, 64, 64), x(2, 5))),
-    "semantic_composition.Generator": (dict(width=8, size=64, levels=5), lambda n: n(ids(19, 2, 64, 64), x(2, 256))),
-    "semantic_composition.Encoder": (dict(width=8), lambda n: n(x(2, 3, 64, 64))),
-    "semantic_composition.MultiscaleDiscriminator": (dict(width=8), lambda n: n(x(2, 3, 64, 64), ids(19, 2, 64, 64))),
-    "semantic_composition.FPSEDiscriminator": (dict(width=8, smooth=True), lambda n: n(x(2, 3, 64, 64), ids(151, 2, 64, 64))),
-    "semantic_composition.SPADEGenerator": (dict(width=8), lambda n: n(ids(151, 2, 64, 64))),
-    "judges.PictureClassifier": (dict(attr_names=["a", "b"]), lambda n: n(x(2, 3, 64, 64))),
-    "judges.PictureSegmentor": (dict(classes=["a", "b"]), lambda n: n(x(2, 3, 64, 64))),
-}
+NETWORKS = {"scgan.Generator": (dict(width=8), lambda n: n(x(2, 512), x(2, 5), x(2, 7, 128, 128))),
+            "scgan.GeneratorSC2": (dict(width=8), lambda n: n(x(2, 512), x(2, 5), x(2, 7, 64, 64))),
+            "scgan.SpectralDiscriminator": (dict(width=8), lambda n: n(x(2, 3, 64, 64))),
+            "stargan.Discriminator": (dict(width=8), lambda n: n(x(2, 3, 128, 128))),
+            "stargan.Segmentor": (dict(width=8), lambda n: n(x(2, 3, 64, 64))),
+            "stargan.StarGANGenerator": (dict(c_dim=5, width=8), lambda n: n(x(2, 3, 64, 64), x(2, 5))),
+            "semantic_composition.Generator": (dict(width=8, size=64, levels=5),
+                                               lambda n: n(ids(19, 2, 64, 64), x(2, 256))),
+            "semantic_composition.Encoder": (dict(width=8), lambda n: n(x(2, 3, 64, 64))),
+            "semantic_composition.MultiscaleDiscriminator": (dict(width=8),
+                                                             lambda n: n(x(2, 3, 64, 64), ids(19, 2, 64, 64))),
+            "semantic_composition.FPSEDiscriminator": (dict(width=8, smooth=True),
+                                                       lambda n: n(x(2, 3, 64, 64), ids(151, 2, 64, 64))),
+            "semantic_composition.SPADEGenerator": (dict(width=8), lambda n: n(ids(151, 2, 64, 64))),
+            "judges.PictureClassifier": (dict(attr_names=["a", "b"]), lambda n: n(x(2, 3, 64, 64))),
+            "judges.PictureSegmentor": (dict(classes=["a", "b"]), lambda n: n(x(2, 3, 64, 64))),}
 
 
 def networks():

@@ -23,7 +23,8 @@ def site(tmp_path_factory):
     "A folder where the package is installed, as pip does it."
     folder = tmp_path_factory.mktemp("site")
     shutil.copytree(HERE/"sixth", folder/"source")
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", folder/"site", folder/"source"], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target",
+                    folder/"site", folder/"source"], check=True)
     return folder/"site"
 
 
@@ -35,7 +36,8 @@ def environment(site, **more):
 def shell(site):
     "Runs a command of the library where the sixth package is installed, and returns what it printed."
     def run(*args, code=0):
-        done = subprocess.run([sys.executable, "-m", "scgan_nb", *map(str, args)], capture_output=True, text=True, env=environment(site))
+        done = subprocess.run([sys.executable, "-m", "scgan_nb", *map(str, args)], capture_output=True, text=True,
+                              env=environment(site))
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
     return run
@@ -45,7 +47,8 @@ def shell(site):
 def python(site, tmp_path_factory):
     "Runs code where the sixth package is installed."
     def run(code, **more):
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(site, **more), cwd=tmp_path_factory.mktemp("cwd"))
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                              env=environment(site, **more), cwd=tmp_path_factory.mktemp("cwd"))
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
     return run
@@ -82,11 +85,14 @@ def test_it_is_listed(shell):
 def test_both_stages_train_and_what_is_done_stays(shell, pipeline):
     config = json.loads((pipeline/"images"/"weights"/"config.json").read_text())
     assert config["hyper"]["size"] == [48, 32] and config["system"] == "lamplight"
-    assert sorted(p.name for p in (pipeline/"images"/"weights").iterdir()) == ["config.json", "finder", "generator", "state.safetensors"]
+    assert sorted(p.name for p in (pipeline/"images"/"weights").iterdir()) == ["config.json", "finder", "generator",
+                                                                               "state.safetensors"]
     tensors, state = checkpoint(pipeline/"images")
-    assert not [k for k in tensors["networks"] if k.startswith("finder.")] and state["frozen"] and tensors["networks"]["path"] > 0
+    assert not [k for k in tensors["networks"]
+                if k.startswith("finder.")] and state["frozen"] and tensors["networks"]["path"] > 0
     first, last = state["history"][0], state["history"][-1]
-    assert last["generator/l1"] < .7*first["generator/l1"] and {"penalty/gp", "path/path"} <= set().union(*state["history"])
+    assert last["generator/l1"] < .7*first["generator/l1"] and {"penalty/gp",
+                                                                "path/path"} <= set().union(*state["history"])
     assert "nothing trained" in shell("train", "lamplight", *SMALL, "--size", "48x32", "--steps", 60, "--out", pipeline)
 
 
@@ -99,18 +105,22 @@ def test_a_stage_on_its_own(shell, pipeline, tmp_path):
 
 
 def test_it_resumes_bit_for_bit(shell, pipeline, tmp_path):
-    args = lambda out: ["lamplight.images", *SMALL, "--size", "48x32", "--out", out, "--from", f"lamps={pipeline/'lamps'/'weights'}"]
+    args = lambda out: ["lamplight.images", *SMALL, "--size", "48x32", "--out", out, "--from",
+                        f"lamps={pipeline/'lamps'/'weights'}"]
     shell("train", *args(tmp_path/"whole"), "--steps", 24)
     for steps in (10, 24): shell("train", *args(tmp_path/"parts"), "--steps", steps)
     assert_same(tmp_path/"whole"/"images", tmp_path/"parts"/"images")
 
 
 def test_it_is_killed_and_resumes(site, shell, pipeline, tmp_path):
-    args = lambda out: ["train", "lamplight.images", *SMALL, "--size", "48x32", "--out", out, "--from", f"lamps={pipeline/'lamps'/'weights'}", "--save", "1", "--steps", "120"]
+    args = lambda out: ["train", "lamplight.images", *SMALL, "--size", "48x32", "--out", out, "--from",
+                        f"lamps={pipeline/'lamps'/'weights'}", "--save", "1", "--steps", "120"]
     shell(*args(tmp_path/"whole"))
-    child = subprocess.Popen([sys.executable, "-m", "scgan_nb", *map(str, args(tmp_path/"killed"))], env=environment(site), stdout=subprocess.DEVNULL)
+    child = subprocess.Popen([sys.executable, "-m", "scgan_nb", *map(str, args(tmp_path/"killed"))],
+                             env=environment(site), stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not list((tmp_path/"killed").glob("images/checkpoints/step_*5")) and child.poll() is None and time.monotonic() < deadline: time.sleep(.005)
+    while not list((tmp_path/"killed").glob("images/checkpoints/step_*5")) and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(.005)
     assert child.poll() is None, "the run ended before it could be killed"
     child.send_signal(signal.SIGKILL); child.wait()
     shell(*args(tmp_path/"killed"))
@@ -120,16 +130,20 @@ def test_it_is_killed_and_resumes(site, shell, pipeline, tmp_path):
 def test_it_runs_in_two_processes(site, shell, pipeline, tmp_path):
     "With batch norms, noise in a loss and lazy updates, two processes train like one."
     args = lambda out: ["train", "lamplight.lamps", *SMALL, "--size", "48x32", "--out", out, "--steps", "6"]
-    images = lambda out: ["train", "lamplight.images", *SMALL, "--size", "48x32", "--out", out, "--steps", "17", "--from", f"lamps={pipeline/'lamps'/'weights'}"]
+    images = lambda out: ["train", "lamplight.images", *SMALL, "--size", "48x32", "--out", out, "--steps", "17",
+                          "--from", f"lamps={pipeline/'lamps'/'weights'}"]
     for stage, args in (("lamps", args), ("images", images)):
         shell(*args(tmp_path/"one"))
         with socket.socket() as s: s.bind(("127.0.0.1", 0)); port = s.getsockname()[1]
-        world = lambda rank: environment(site, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-        children = [subprocess.Popen([sys.executable, "-m", "scgan_nb", *map(str, args(tmp_path/"two"))], env=world(r), stderr=subprocess.PIPE, text=True) for r in (0, 1)]
+        world = lambda rank: environment(site, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2",
+                                         LOCAL_WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+        children = [subprocess.Popen([sys.executable, "-m", "scgan_nb", *map(str, args(tmp_path/"two"))], env=world(r),
+                                     stderr=subprocess.PIPE, text=True) for r in (0, 1)]
         errors = [c.communicate(timeout=180)[1] for c in children]
         assert [c.returncode for c in children] == [0, 0], "\n".join(errors)
         (one, _), (two, _) = checkpoint(tmp_path/"one"/stage), checkpoint(tmp_path/"two"/stage)
-        for k, v in one["networks"].items(): torch.testing.assert_close(two["networks"][k], v, rtol=0, atol=2e-5, msg=lambda m: f"{stage} {k}: {m}")
+        for k, v in one["networks"].items():
+            torch.testing.assert_close(two["networks"][k], v, rtol=0, atol=2e-5, msg=lambda m: f"{stage} {k}: {m}")
 
 
 def test_it_samples_and_draws_its_figures(shell, pipeline, tmp_path):
@@ -142,15 +156,18 @@ def test_it_samples_and_draws_its_figures(shell, pipeline, tmp_path):
 
 
 def test_it_is_evaluated_with_a_baseline_and_judges_of_its_own(shell, python, pipeline, tmp_path):
-    shell("train", "judges", "--data", "lamps", "--dataset", "n=400", "--size", "48x32", "--steps", 150, "--batch", 8, "--device", "cpu",
-          "--set", "width=8 key=target_image", "--out", tmp_path/"judges", "--no-check")
-    said = shell("eval", pipeline/"images"/"weights", "--n", 40, "--judges", tmp_path/"judges"/"weights", "--out", tmp_path/"results.json")
+    shell("train", "judges", "--data", "lamps", "--dataset", "n=400", "--size", "48x32", "--steps", 150, "--batch", 8,
+          "--device", "cpu", "--set", "width=8 key=target_image", "--out", tmp_path/"judges", "--no-check")
+    said = shell("eval", pipeline/"images"/"weights", "--n", 40, "--judges", tmp_path/"judges"/"weights", "--out",
+                 tmp_path/"results.json")
     results = json.loads((tmp_path/"results.json").read_text())
-    assert results["l1"] < .5*results["copy/l1"] and {"fid[lamps-cnn]", "copy/fid[lamps-cnn]", "real/fid[lamps-cnn]"} <= results.keys()
+    assert results["l1"] < .5*results["copy/l1"] and {"fid[lamps-cnn]", "copy/fid[lamps-cnn]",
+                                                      "real/fid[lamps-cnn]"} <= results.keys()
     assert results["miou[lamps-segmentor]"] > .4 and "copy" in said.splitlines()[0]
     packaged = f"import lamplight.world as w; w.Lamps.judges = {str(tmp_path/'judges'/'weights')!r}\n"
-    shown = python(packaged + "from scgan_nb.core.system import load_system\nfrom scgan_nb.metrics.evaluate import evaluate\n"
-                   f"print(evaluate(load_system({str(pipeline/'images'/'weights')!r}), w.Lamps(seed=1), n=20))")
+    shown = python(packaged + "from scgan_nb.core.system import load_system\nfrom scgan_nb.metrics.evaluate import "
+                   "evaluate\n" f"print(evaluate(load_system({str(pipeline/'images'/'weights')!r}), w.Lamps(seed=1), "
+                   f"n=20))")
     assert "miou[lamps-segmentor]" in shown
 
 

@@ -7,8 +7,9 @@ from scgan_nb.trainers.checkpoint import latest
 from scgan_nb.trainers.trainer import NonFiniteLoss, Trainer
 
 pytestmark = pytest.mark.library
-VARIANTS = dict(plain={}, accumulate=dict(accumulate=3), bf16=dict(precision="bf16"), fp16=dict(precision="fp16"), workers=dict(workers=2),
-                random_data=dict(data=Spots(flip=True)), decay=dict(decay=(5, 20)), no_ema=dict(ema=None), nhwc=dict(channels_last=True))
+VARIANTS = dict(plain={}, accumulate=dict(accumulate=3), bf16=dict(precision="bf16"), fp16=dict(precision="fp16"),
+                workers=dict(workers=2), random_data=dict(data=Spots(flip=True)), decay=dict(decay=(5, 20)),
+                no_ema=dict(ema=None), nhwc=dict(channels_last=True))
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -16,7 +17,7 @@ def test_resume_is_bit_exact(name, tmp_path):
     kw = VARIANTS[name]
     whole = make(**kw).fit(17)
     make(tmp_path, **kw).fit(4)
-    torch.manual_seed(123)                                  # the state of the second process does not matter
+    torch.manual_seed(123) # the state of the second process does not matter
     make(tmp_path, **kw).fit(10)
     again = make(tmp_path, **kw)
     assert again.steps == 10
@@ -42,15 +43,17 @@ def test_saving_sampling_and_logging_leave_no_trace(tmp_path):
 
 def test_random_state_of_the_caller_is_left_alone():
     torch.manual_seed(5); expected = torch.rand(3)
-    torch.manual_seed(5); make(sample_every=1, data=Spots(flip=True)).fit(3); assert torch.equal(torch.rand(3), expected)
+    torch.manual_seed(5)
+    make(sample_every=1, data=Spots(flip=True)).fit(3); assert torch.equal(torch.rand(3), expected)
 
 
 def test_workers_and_micro_batches_see_the_same_data():
     data = Spots(flip=True)
     assert_same(tensors(make(data=data).fit(5)), tensors(make(data=data, workers=2).fit(5)))
-    kw = dict(norm=False)                                   # statistics of a batch are those of the micro batch; noise is the same
+    kw = dict(norm=False) # statistics of a batch are those of the micro batch; noise is the same
     whole, cut = make(**kw).fit(6), make(accumulate=4, **kw).fit(6)
-    for k, v in whole.system.state_dict().items(): torch.testing.assert_close(v, cut.system.state_dict()[k], rtol=0, atol=1e-5)
+    for k, v in whole.system.state_dict().items():
+        torch.testing.assert_close(v, cut.system.state_dict()[k], rtol=0, atol=1e-5)
 
 
 def test_by_hand():
@@ -64,7 +67,8 @@ def test_by_hand():
         for name, adam in [("discriminator", d), ("penalty", d)] + [("generator", g)]*(step == 2):
             hand.zero_grad(); sum(getattr(hand, name + "_loss")(batch).values()).backward(); adam.step()
     ours.fit(4)
-    for k, v in hand.state_dict().items(): torch.testing.assert_close(v, ours.system.state_dict()[k], rtol=1e-4, atol=1e-6)
+    for k, v in hand.state_dict().items():
+        torch.testing.assert_close(v, ours.system.state_dict()[k], rtol=1e-4, atol=1e-6)
 
 
 def test_frozen_networks_get_no_gradient_and_parameters_stay_trainable():
@@ -82,11 +86,13 @@ def test_non_finite_stops_and_keeps_the_last_good_checkpoint(where, tmp_path):
     class Broken(Blobs):
         def generator_loss(self, batch):
             if where == "weight" and hasattr(self, "spoil"): self.generator.end.bias.data[0] = float("inf")
-            return {k: v/(float("nan") if where == "loss" and hasattr(self, "spoil") else 1) for k, v in super().generator_loss(batch).items()}
+            return {k: v/(float("nan") if where == "loss" and hasattr(self, "spoil") else 1)
+                    for k, v in super().generator_loss(batch).items()}
     torch.manual_seed(0)
     trainer = Trainer(Broken(), Spots(), batch=4, out=tmp_path, save_every=1, device="cpu", progress=None).fit(4)
     trainer.system.spoil = True
-    with pytest.raises(NonFiniteLoss, match="generator/adv is nan at step 6" if where == "loss" else "step 6") as error: trainer.fit(9)
+    with pytest.raises(NonFiniteLoss, match="generator/adv is nan at step 6" if where == "loss" else "step 6") as error:
+        trainer.fit(9)
     assert "step_00000005" in str(error.value)
     assert latest(tmp_path/"checkpoints").name == "step_00000005"
     assert Trainer(Blobs(), Spots(), batch=4, out=tmp_path, device="cpu", progress=None).steps == 5
@@ -94,13 +100,17 @@ def test_non_finite_stops_and_keeps_the_last_good_checkpoint(where, tmp_path):
 
 def test_other_runs_are_refused_by_name(tmp_path):
     make(tmp_path).fit(4)
-    for kw, message in [(dict(width=6), "width=8, but this run has width=6"), (dict(seed=1), "seed=0, but this run has seed=1"), (dict(batch=6), "batch=12"),
-                        (dict(data=Spots(49)), "samples=50, but this run has samples=49"), (dict(ema=None), "ema=0.99"), (dict(resume=False), "already holds a run")]:
+    for kw, message in [(dict(width=6), "width=8, but this run has width=6"),
+                        (dict(seed=1), "seed=0, but this run has seed=1"), (dict(batch=6), "batch=12"),
+                        (dict(data=Spots(49)), "samples=50, but this run has samples=49"), (dict(ema=None), "ema=0.99"),
+                        (dict(resume=False), "already holds a run")]:
         with pytest.raises((ValueError, FileExistsError), match=message): make(tmp_path, **kw)
     class Other(Blobs): name = "other"
-    with pytest.raises(ValueError, match="system='blobs', but this run has system='other'"): Trainer(Other(), Spots(), batch=12, out=tmp_path, progress=None, device="cpu")
+    with pytest.raises(ValueError, match="system='blobs', but this run has system='other'"):
+        Trainer(Other(), Spots(), batch=12, out=tmp_path, progress=None, device="cpu")
     class Slower(Blobs): updates = [*Blobs.updates[:2], Update("generator", every=5)]
-    with pytest.raises(ValueError, match="updates="): Trainer(Slower(), Spots(), batch=12, out=tmp_path, progress=None, device="cpu", ema=.99)
+    with pytest.raises(ValueError, match="updates="):
+        Trainer(Slower(), Spots(), batch=12, out=tmp_path, progress=None, device="cpu", ema=.99)
 
 
 def test_a_checkpoint_by_path_starts_a_new_run(tmp_path):
@@ -115,6 +125,8 @@ def test_a_checkpoint_by_path_starts_a_new_run(tmp_path):
 
 
 def test_options_that_make_no_sense():
-    for kw, message in [(dict(precision="int8"), "precision='int8'"), (dict(decay=(9, 3)), "two rising steps"), (dict(compile=("critic",)), "compile names 'critic'"),
-                        (dict(batch=10, accumulate=3), "multiple of 3"), (dict(progress="loud"), "progress='loud'"), (dict(log_every=0), "log_every=0")]:
+    for kw, message in [(dict(precision="int8"), "precision='int8'"), (dict(decay=(9, 3)), "two rising steps"),
+                        (dict(compile=("critic",)), "compile names 'critic'"),
+                        (dict(batch=10, accumulate=3), "multiple of 3"), (dict(progress="loud"), "progress='loud'"),
+                        (dict(log_every=0), "log_every=0")]:
         with pytest.raises(ValueError, match=message): make(**kw)

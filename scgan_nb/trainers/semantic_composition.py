@@ -148,7 +148,7 @@ def perceptual_network(
     net.weights = PIX2PIXHD_WEIGHTS
     return net
 
-# %% ../../nbs/trainers/20_semantic_composition.ipynb #d83780dd
+# %% ../../nbs/trainers/20_semantic_composition.ipynb #7adaee99
 DISCRIMINATORS = dict(multiscale=MultiscaleDiscriminator, fpse=FPSEDiscriminator)
 
 @register("trainers")
@@ -159,6 +159,7 @@ class SemanticComposition(System):
                "cityscapes": CityscapesConfig, "scenes": ScenesConfig}
     suits = dict(celebamask19="celebamask-hq", ade20k150="ade20k", ade20k151="ade20k", ade20k151_raw="ade20k",
                  cocostuff182="coco-stuff", cocostuff183="coco-stuff", cityscapes35="cityscapes", scenes18="scenes")
+    suits |= {name: name for name in configs} # datasets are called like their configurations
 
     def build(self, h:CelebAMaskHQConfig):
         _check_choices(h)

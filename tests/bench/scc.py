@@ -19,15 +19,15 @@ EXPERTS, CHANNELS, SIZE, CLASSES = 3, 64, 64, 19
 def per_pixel(x, experts, r):
     "The definition: makes the kernel of every pixel, then one product of matrix and vector for each."
     (K, O, I, h, w), B = experts.shape, len(x)
-    kernels = (r.flatten(2).mT @ experts.reshape(K, -1)).unflatten(2, (O, -1))  # (B,H*W,Cout,Cin*h*w)
-    patches = F.unfold(x, (h, w), padding=h // 2).mT[..., None]  # (B,H*W,Cin*h*w,1)
+    kernels = (r.flatten(2).mT @ experts.reshape(K, -1)).unflatten(2, (O, -1)) # (B,H*W,Cout,Cin*h*w)
+    patches = F.unfold(x, (h, w), padding=h//2).mT[..., None] # (B,H*W,Cin*h*w,1)
     return (kernels @ patches)[..., 0].mT.reshape(B, O, *r.shape[-2:])
 
 
 def published(x, experts, r):
     "K outputs, concatenated, multiplied, summed."
     outs = torch.cat([F.conv2d(x, w, padding=1) for w in experts], 1)
-    return (outs * r.repeat_interleave(experts.shape[1], 1)).unflatten(1, experts.shape[:2]).sum(1)
+    return (outs*r.repeat_interleave(experts.shape[1], 1)).unflatten(1, experts.shape[:2]).sum(1)
 
 
 def ours(x, experts, r): return spatial_cond_conv2d(x, experts, r, padding=1)
@@ -42,7 +42,7 @@ def peak(f):
     events = sorted((e.start_ns(), e.nbytes()) for e in p.profiler.kineto_results.events() if e.name() == "[memory]")
     held = most = 0
     for _, nbytes in events: most = max(most, held := held + nbytes)
-    return most / 2**20
+    return most/2**20
 
 
 def seconds(fs, rounds):
@@ -59,8 +59,9 @@ def seconds(fs, rounds):
 def measure(forms, step, rounds):
     "{form: (seconds, MB)} of step(form); the definition runs once only."
     fs = {name: (lambda form=form: step(form)) for name, form in forms.items()}
-    memory = {name: peak(f) for name, f in fs.items()}  # a warm-up, too
-    times = seconds({n: f for n, f in fs.items() if n != "per pixel"}, rounds) | seconds({"per pixel": fs["per pixel"]}, 1)
+    memory = {name: peak(f) for name, f in fs.items()} # a warm-up, too
+    times = (seconds({n: f for n, f in fs.items() if n != "per pixel"}, rounds)
+             | seconds({"per pixel": fs["per pixel"]}, 1))
     return {name: (times[name], memory[name]) for name in forms}
 
 
@@ -74,11 +75,16 @@ def report(title, results):
 def main(rounds=15):
     "Compare all forms, without and with gradients."
     torch.manual_seed(0)
-    x, experts, s = torch.randn(1, CHANNELS, SIZE, SIZE), torch.randn(EXPERTS, CHANNELS, CHANNELS, 3, 3) / 24, torch.rand(1, CLASSES, SIZE, SIZE)
-    r, spade, conv = torch.randn(1, EXPERTS, SIZE, SIZE).softmax(1), SPADE(CHANNELS, CLASSES), torch.nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1)
-    forms = {"ours": ours, "ours, recompute": ours_recompute, "published formulation": published, "per pixel": per_pixel}
+    x, experts, s = (torch.randn(1, CHANNELS, SIZE, SIZE), torch.randn(EXPERTS, CHANNELS, CHANNELS, 3, 3)/24,
+                     torch.rand(1, CLASSES, SIZE, SIZE))
+    r, spade, conv = (torch.randn(1, EXPERTS, SIZE, SIZE).softmax(1), SPADE(CHANNELS, CLASSES),
+                      torch.nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1))
+    forms = {"ours": ours, "ours, recompute": ours_recompute, "published formulation": published,
+             "per pixel": per_pixel}
     reference = per_pixel(x, experts, r)
-    for name, form in forms.items(): print(f"{name:24s} differs from the definition by {(form(x, experts, r) - reference).abs().max() / reference.abs().max():.1e} of its largest value")
+    for name, form in forms.items():
+        print(f"{name:24s} differs from the definition by "
+              f"{(form(x, experts, r) - reference).abs().max() / reference.abs().max():.1e} of its largest value")
     forms["SPADE + convolution"] = lambda x, experts, r: conv(spade(x, s))
 
     def forward(form):

@@ -26,7 +26,8 @@ class Noise:
 
     def batch(self, indices):
         n = len(indices)
-        return Batch(image=torch.rand(n, 3, SIZE, SIZE)*2 - 1, mask=torch.randint(0, CLASSES, (n, SIZE, SIZE)), attrs=torch.randint(0, 2, (n, ATTRS)).float())
+        return Batch(image=torch.rand(n, 3, SIZE, SIZE)*2 - 1, mask=torch.randint(0, CLASSES, (n, SIZE, SIZE)),
+                     attrs=torch.randint(0, 2, (n, ATTRS)).float())
 
 
 class PlainUpBlock(UpBlock):
@@ -46,7 +47,8 @@ def plain_cycle(system, optimisers, data):
         fake = g(z, c, one_hot(target, CLASSES))
         src_real, cls = d(x)
         src_fake, _ = d(fake.detach())
-        step(optimisers["d"], -src_real.mean() + src_fake.mean() + F.binary_cross_entropy_with_logits(cls, c, reduction="sum")/BATCH)
+        step(optimisers["d"], -src_real.mean() + src_fake.mean()
+             + F.binary_cross_entropy_with_logits(cls, c, reduction="sum")/BATCH)
         alpha = torch.rand(BATCH, 1, 1, 1)
         between = (alpha*x + (1 - alpha)*fake.detach()).requires_grad_()
         slope, = torch.autograd.grad(d(between)[0].sum(), between, create_graph=True)
@@ -55,7 +57,8 @@ def plain_cycle(system, optimisers, data):
         if i == 4:
             fake = g(z, c, one_hot(target, CLASSES))
             src, cls = d(fake)
-            step(optimisers["g"], -src.mean() + F.binary_cross_entropy_with_logits(cls, c, reduction="sum")/BATCH + F.cross_entropy(s(fake), target))
+            step(optimisers["g"], -src.mean() + F.binary_cross_entropy_with_logits(cls, c, reduction="sum")/BATCH
+                 + F.cross_entropy(s(fake), target))
 
 
 def step(optimiser, loss):
@@ -75,12 +78,16 @@ def main():
     system = SCGAN.published("code", classes=CLASSES, attrs=ATTRS, size=SIZE, width=WIDTH, z_dim=128)
     for block in system.generator.decoder: block.__class__ = PlainUpBlock
     adam = lambda net, lr: torch.optim.Adam(net.parameters(), lr, betas=(0.5, 0.999), foreach=False)
-    optimisers = dict(g=adam(system.generator, 5e-5), d=adam(system.discriminator, 5e-5), s=adam(system.segmentor, 1e-4))
+    optimisers = dict(g=adam(system.generator, 5e-5), d=adam(system.discriminator, 5e-5),
+                      s=adam(system.segmentor, 1e-4))
     plain = timed(lambda: plain_cycle(system, optimisers, data))
-    print(f"{'plain':34} {plain:6.2f} s a cycle of 5 steps, batch {BATCH}, {SIZE} px, width {WIDTH}, {torch.get_num_threads()} threads")
-    for name, config, precision in (("code", "code", "no"), ("code, bf16", "code", "bf16"), ("paper", "paper", "no"), ("paper, bf16", "paper", "bf16")):
+    print(f"{'plain':34} {plain:6.2f} s a cycle of 5 steps, batch {BATCH}, {SIZE} px, width {WIDTH}, "
+          f"{torch.get_num_threads()} threads")
+    for name, config, precision in (("code", "code", "no"), ("code, bf16", "code", "bf16"), ("paper", "paper", "no"),
+                                    ("paper, bf16", "paper", "bf16")):
         model = SCGAN.published(config, classes=CLASSES, attrs=ATTRS, size=SIZE, width=WIDTH, z_dim=128)
-        trainer = Trainer(model, data, batch=BATCH, ema=None, precision=precision, device="cpu", sample_every=0, progress=None)
+        trainer = Trainer(model, data, batch=BATCH, ema=None, precision=precision, device="cpu", sample_every=0,
+                          progress=None)
         ours = timed(lambda: trainer.fit(trainer.steps + 5))
         print(f"{name:34} {ours:6.2f} s   {plain/ours:5.2f} x")
 

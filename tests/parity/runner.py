@@ -12,12 +12,14 @@ import torch
 
 from tests.parity import fill
 
-GROUP = "scgan_nb.parity"  # entry points of other packages: the name is the system, the value a module that holds ADAPTERS
+# entry points of other packages: the name is the system, the value a module that holds ADAPTERS
+GROUP = "scgan_nb.parity"
 
 
 def modules():
     "system -> the full name of the module with its adapters: tests.parity.<system>, or another package's by its entry point."
-    ours = {m.name: f"{__package__}.{m.name}" for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if not m.name.startswith("_")}
+    ours = {m.name: f"{__package__}.{m.name}" for m in pkgutil.iter_modules([str(Path(__file__).parent)])
+            if not m.name.startswith("_")}
     return {e.name: e.module for e in entry_points(group=GROUP)} | ours
 
 
@@ -35,26 +37,28 @@ def systems():
 @dataclass
 class Line:
     "One line of the report."
-    net: str
-    output: str = "-"
-    diff: float = float("nan")
-    limit: float = float("nan")
-    problem: str = ""
-    precision: str = ""  # in which ours was computed
+    net:str
+    output:str="-"
+    diff:float=float("nan")
+    limit:float=float("nan")
+    problem:str=""
+    precision:str="" # in which ours was computed
 
     @property
-    def ok(self): return not self.problem and self.diff <= self.limit  # False for nan
+    def ok(self): return not self.problem and self.diff <= self.limit # False for nan
 
     def __str__(self):
         if self.problem: return f"{self.net:44s} {self.output:16s} cannot be run: {self.problem}"
-        return f"{self.net:44s} {self.output:16s} {self.precision:9s} {self.diff:9.2e}  {self.limit:9.2e}  {'ok' if self.ok else 'FAIL'}"
+        verdict = "ok" if self.ok else "FAIL"
+        return f"{self.net:44s} {self.output:16s} {self.precision:9s} {self.diff:9.2e}  {self.limit:9.2e}  {verdict}"
 
 
 def find(folder):
     "The fixture files below a folder: each .json that names a system and a network."
     for path in sorted(Path(folder).rglob("*.json")):
         try: fixture = json.loads(path.read_text())
-        except ValueError as e: fixture = {"system": path.parent.name, "net": path.stem, "broken": f"{path.name} is not JSON: {e}"}
+        except ValueError as e:
+            fixture = {"system": path.parent.name, "net": path.stem, "broken": f"{path.name} is not JSON: {e}"}
         if isinstance(fixture, dict) and {"system", "net"} <= fixture.keys(): yield path, fixture
 
 
@@ -73,11 +77,12 @@ def adapter_for(fixture):
 def thin(ours, shape):
     "Our output at the positions that were recorded: every k-th along each axis, with k from the two shapes (a power of two where possible)."
     def fail(): raise ValueError(f"has shape {tuple(ours.shape)}, recorded is {tuple(shape)}")
-    if ours.ndim != len(shape): ours, shape = ours.squeeze(), [m for m in shape if m != 1]  # official code squeezes; a batch of 1 loses its axis
+    if ours.ndim != len(shape):
+        ours, shape = ours.squeeze(), [m for m in shape if m != 1] # official code squeezes; a batch of 1 loses its axis
     if ours.ndim != len(shape): fail()
     steps = []
     for n, m in zip(ours.shape, shape):
-        fits = [k for k in range(1, n + 1) if -(-n // k) == m]
+        fits = [k for k in range(1, n + 1) if -(-n//k) == m]
         if not fits: fail()
         steps.append(slice(None, None, next((k for k in fits if k & (k - 1) == 0), fits[0])))
     return ours[tuple(steps)]
@@ -93,7 +98,7 @@ def limit_of(fixture, name, recorded):
     "The largest difference allowed: 1e-5, or ten times the official code's own rounding noise, or what the fixture's note states for this output, of the largest value."
     about = next((o for o in fixture.get("outputs", []) if o["name"] == name), {})
     noise = (fixture.get("fp32_vs_fp64_rel") or {}).get(name, about.get("fp32_vs_fp64_rel")) or 0.0
-    return max(1e-5, 10 * noise, stated(fixture, name)) * float(np.abs(recorded).max(initial=0.0))
+    return max(1e-5, 10*noise, stated(fixture, name))*float(np.abs(recorded).max(initial=0.0))
 
 
 def compare(fixture, name, ours, recorded):
@@ -117,12 +122,13 @@ def run(path, fixture):
         weights = {name: torch.from_numpy(np.asarray(w)) for name, w in fill.weights(fixture).items()}
         inputs = {name: torch.from_numpy(x) for name, x in fill.inputs(fixture).items()}
         outputs = adapter_for(fixture)(fixture, weights, inputs)
-    except Exception as e:  # whatever it is: this fixture fails, the others go on
+    except Exception as e: # whatever it is: this fixture fails, the others go on
         return [Line(net, problem=" ".join(f"{type(e).__name__}: {e}".split()))]
     names = dict.fromkeys([o["name"] for o in fixture.get("outputs", [])] + list(recorded))
     lines = []
     for name in names:
-        if name not in recorded: lines.append(Line(net, name, problem="listed in the .json but not recorded in the .npz"))
+        if name not in recorded:
+            lines.append(Line(net, name, problem="listed in the .json but not recorded in the .npz"))
         elif name not in outputs: lines.append(Line(net, name, problem="the adapter does not compute it"))
         else: lines.append(compare(fixture, name, outputs[name], recorded[name]))
     return lines or [Line(net, problem="the fixture has no outputs")]

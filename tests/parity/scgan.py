@@ -63,15 +63,16 @@ def train_trajectory(fixture, weights, inputs):
     before = fake()
     for i, order in enumerate(fixture["permutations"]):
         batch = Batch(image=inputs[f"x{i}"], mask=inputs[f"s{i}"].argmax(1), attrs=inputs[f"c{i}"], z=inputs[f"z{i}"],
-                      order=torch.as_tensor(order), alpha=(inputs[f"alpha{i}"] + 1) / 2)
+                      order=torch.as_tensor(order), alpha=(inputs[f"alpha{i}"] + 1)/2)
         for term, value in trainer.step(batch).items():
             update, term = term.split("/")
             name, scale = f"{letters[update]}_loss_{term}", 1. if update == "segmentor" else unweighted.get(term, 1.)
-            losses.setdefault(names.get(name, name), []).append(value / scale)
+            losses.setdefault(names.get(name, name), []).append(value/scale)
 
     src, cls = system.discriminator(inputs["x0"])
-    return {**{name: torch.stack(values) for name, values in losses.items()}, "fake_before": before, "fake_after": fake(),
-            "d_src_after": src, "d_cls_after": cls, "s_logits_after": system.segmentor(inputs["x0"])}
+    return {**{name: torch.stack(values) for name, values in losses.items()}, "fake_before": before,
+            "fake_after": fake(), "d_src_after": src, "d_cls_after": cls,
+            "s_logits_after": system.segmentor(inputs["x0"])}
 
 
 ADAPTERS = {

@@ -22,8 +22,10 @@ GENERATOR = find("official", "semantic_composition/generator")
 
 def positions(config):
     "What weight files do not tell about positions, in our words."
-    gaussian = dict(window=config["ig_sz"], sigma=config["ig_sigma"], iterations=config["ig_iter"], relative=config["ig_relative"])
-    return dict(position=("pyramid" if config["pyr_pos"] else "mask") if config["position"] else None, encoded=config["pyr_rng"] - 1, gaussian=gaussian)
+    gaussian = dict(window=config["ig_sz"], sigma=config["ig_sigma"], iterations=config["ig_iter"],
+                    relative=config["ig_relative"])
+    return dict(position=("pyramid" if config["pyr_pos"] else "mask") if config["position"] else None,
+                encoded=config["pyr_rng"] - 1, gaussian=gaussian)
 
 
 def load(name, fixture, weights, **config):
@@ -39,16 +41,18 @@ def load_part(net, fixture, weights, names):
 
 def load_generator(fixture, weights):
     config = fixture["config"]
-    size = (round(config["crop_size"] / config["aspect_ratio"]), config["crop_size"])
-    return load("generator", fixture, weights, **positions(config), temperature=config["temperature"], act=config["weight_type"], **({"size": size} if config["use_vae"] else {}))
+    size = (round(config["crop_size"]/config["aspect_ratio"]), config["crop_size"])
+    return load("generator", fixture, weights, **positions(config), temperature=config["temperature"],
+                act=config["weight_type"], **({"size": size} if config["use_vae"] else {}))
 
 
 def generator(fixture, weights, inputs):
     net, s, z = load_generator(fixture, weights), inputs["seg"], inputs.get("z")
     v = net.vectors(s)
     pre = net.pre_hardtanh(s, v, z)
-    whole = load_generator(fixture, weights)(s, z)  # a fresh one: a training forward moves the singular vectors
-    return {"image": whole.image, "aux_image": whole.aux, "image_pre": pre, **{f"routing.{i}": l for i, l in enumerate(whole.logits)}}
+    whole = load_generator(fixture, weights)(s, z) # a fresh one: a training forward moves the singular vectors
+    return {"image": whole.image, "aux_image": whole.aux, "image_pre": pre,
+            **{f"routing.{i}": l for i, l in enumerate(whole.logits)}}
 
 
 def spade_generator(fixture, weights, inputs):
@@ -58,19 +62,23 @@ def spade_generator(fixture, weights, inputs):
 
 def vectors(fixture, weights, inputs):
     config = fixture["config"]
-    net = SemanticVectorGenerator(config["semantic_nc"], config["nrf"], config["num_experts_conv"], config["num_experts_norm"],
-                                  {"normal": 6, "more": 7}[config["num_upsampling_layers"]], not config["no_spectral_on_routing"], **positions(config))
+    net = SemanticVectorGenerator(config["semantic_nc"], config["nrf"], config["num_experts_conv"],
+                                  config["num_experts_norm"], {"normal": 6, "more": 7}[config["num_upsampling_layers"]],
+                                  not config["no_spectral_on_routing"], **positions(config))
     at = "pyramid_spaital_routing."
     whole = torch.nn.Module()
     whole.vectors, whole.blocks = net, []
-    names = {ours.removeprefix("vectors."): (official[0].removeprefix(at),) for ours, official in sc_generator_names(whole).items()}
+    names = {ours.removeprefix("vectors."): (official[0].removeprefix(at),)
+             for ours, official in sc_generator_names(whole).items()}
     pre = []
     load_part(net, fixture, weights, names).to_rgb.register_forward_hook(lambda module, args, out: pre.append(out))
     v = net(inputs["label"])
-    return {"im": v.aux, "im_pre": pre[0], **{f"weights.{i}": l for i, l in enumerate(v.conv)}, **{f"weights_norm.{i}": l for i, l in enumerate(v.norm)}}
+    return {"im": v.aux, "im_pre": pre[0], **{f"weights.{i}": l for i, l in enumerate(v.conv)},
+            **{f"weights_norm.{i}": l for i, l in enumerate(v.norm)}}
 
 
-def encoder(fixture, weights, inputs): return dict(zip(("mu", "logvar"), load("encoder", fixture, weights)(inputs["x"])))
+def encoder(fixture, weights, inputs):
+    return dict(zip(("mu", "logvar"), load("encoder", fixture, weights)(inputs["x"])))
 
 
 def multiscale(fixture, weights, inputs):
@@ -81,20 +89,25 @@ def multiscale(fixture, weights, inputs):
 
 def fpse(fixture, weights, inputs):
     verdict = load("fpse_discriminator", fixture, weights)(inputs["image"], inputs["segmap"])
-    return {**{f"feats.{i}": m for i, (m,) in enumerate(verdict.features)}, **{f"preds.{i}": m for i, m in enumerate(verdict.scores)}}
+    return {**{f"feats.{i}": m for i, (m,) in enumerate(verdict.features)},
+            **{f"preds.{i}": m for i, m in enumerate(verdict.scores)}}
 
 
 def block_names(net):
     "Names of the layers of an `SCResnetBlock` on its own."
     names = {"shortcut": ("conv_s",), **spade_names("norm_shortcut", "norm_s")} if net.changes else {}
-    for k in (1, 2): names |= {f"norm{k}.norm": (f"norm_{k - 1}.param_free_norm",), f"norm{k}": (f"norm_{k - 1}",), f"conv{k}": (f"conv_{k - 1}.conv_bases.*",)}
+    for k in (1, 2):
+        names |= {f"norm{k}.norm": (f"norm_{k - 1}.param_free_norm",), f"norm{k}": (f"norm_{k - 1}",),
+                  f"conv{k}": (f"conv_{k - 1}.conv_bases.*",)}
     return names
 
 
 def block(fixture, weights, inputs):
     config = fixture["config"]
-    net = SCResnetBlock(config["fin"], config["fout"], config["semantic_nc"], config["num_experts_conv"], config["num_experts_norm"])
-    return {"out": load_part(net, fixture, weights, block_names(net))(inputs["x"], inputs["routing_conv"], inputs["routing_norm"], inputs["seg"])}
+    net = SCResnetBlock(config["fin"], config["fout"], config["semantic_nc"], config["num_experts_conv"],
+                        config["num_experts_norm"])
+    return {"out": load_part(net, fixture, weights, block_names(net))(inputs["x"], inputs["routing_conv"],
+                                                                      inputs["routing_norm"], inputs["seg"])}
 
 
 class Only(torch.nn.Module):
@@ -114,27 +127,32 @@ def only(layer, fixture, weights, names):
 def scc(fixture, weights, inputs):
     "In both ways to keep memory."
     config = dict(fixture["config"])
-    config = {k: config[k] for k in ("in_channels", "out_channels", "kernel_size", "stride", "padding", "num_experts", "spectral")}
+    config = {k: config[k] for k in ("in_channels", "out_channels", "kernel_size", "stride", "padding", "num_experts",
+                                     "spectral")}
     if not config["spectral"]: weights = {f"{n}_orig": w for n, w in weights.items()}
-    outs = [only(SpatialCondConv2d(**config, recompute=recompute), fixture, weights, {"layer": ("only.conv_bases.*",)})(inputs["x"], inputs["routing"]) for recompute in (False, True)]
-    return {"out": outs[0] if torch.equal(*outs) else outs[0] * float("nan")}
+    outs = [only(SpatialCondConv2d(**config, recompute=recompute), fixture, weights,
+                 {"layer": ("only.conv_bases.*",)})(inputs["x"], inputs["routing"]) for recompute in (False, True)]
+    return {"out": outs[0] if torch.equal(*outs) else outs[0]*float("nan")}
 
 
 def scn(fixture, weights, inputs):
     config = fixture["config"]
     norm = "batch" if "batch" in config["config_text"] else "instance"
     names = {"layer.norm": ("only.param_free_norm",)} if norm == "batch" else {}
-    return {"out": only(SpatialCondNorm(config["norm_nc"], config["nClass"], norm), fixture, weights, names | {"layer": ("only",)})(inputs["x"], inputs["routing"])}
+    return {"out": only(SpatialCondNorm(config["norm_nc"], config["nClass"], norm), fixture, weights,
+                        names | {"layer": ("only",)})(inputs["x"], inputs["routing"])}
 
 
 def spade(fixture, weights, inputs):
     config = fixture["config"]
-    return {"out": only(SPADE(config["norm_nc"], config["label_nc"]), fixture, weights, spade_names("layer", "only"))(inputs["x"], inputs["seg"])}
+    return {"out": only(SPADE(config["norm_nc"], config["label_nc"]), fixture, weights,
+                        spade_names("layer", "only"))(inputs["x"], inputs["seg"])}
 
 
 def iterative_gaussian(fixture, weights, inputs):
     config = fixture["config"]
-    return {"out": IterativeGaussian(config["win_size"], config["sigma"], config["iters"], config["relative"])(inputs["x"])}
+    return {"out": IterativeGaussian(config["win_size"], config["sigma"], config["iters"],
+                                     config["relative"])(inputs["x"])}
 
 
 def losses(fixture, weights, inputs):
@@ -142,13 +160,15 @@ def losses(fixture, weights, inputs):
     maps = lambda which, kind: [inputs[f"{which}.{d}.{kind}"] for d in range(config["num_D"])]
     critic = critic_loss(maps("real", "pred"), maps("fake", "pred"), config["gan_mode"])
     groups = [[[m] for m in maps(which, "feat")] for which in ("fake", "real")]
-    return {"GAN": generator_loss(maps("fake", "pred"), config["gan_mode"]), "D_Fake": critic["fake"], "D_real": critic["real"],
-            "GAN_Feat": config["lambda_feat"] * feature_matching(*groups), "KLD": config["lambda_kld"] * kl_divergence(inputs["mu"], inputs["logvar"])}
+    return {"GAN": generator_loss(maps("fake", "pred"), config["gan_mode"]), "D_Fake": critic["fake"],
+            "D_real": critic["real"], "GAN_Feat": config["lambda_feat"]*feature_matching(*groups),
+            "KLD": config["lambda_kld"]*kl_divergence(inputs["mu"], inputs["logvar"])}
 
 
 def vgg_loss(fixture, weights, inputs):
     phi = vgg19({f"features.{name.partition('.')[2]}": w for name, w in weights.items()})
-    return {**{f"x.{i}": m for i, m in enumerate(phi(inputs["x"]))}, "loss": perceptual_loss(phi, inputs["x"], inputs["y"], fixture["config"]["weights"])}
+    return {**{f"x.{i}": m for i, m in enumerate(phi(inputs["x"]))},
+            "loss": perceptual_loss(phi, inputs["x"], inputs["y"], fixture["config"]["weights"])}
 
 
 def preprocess(fixture, weights, inputs):
@@ -168,7 +188,7 @@ def train_step(fixture, weights, inputs):
                                  vector_width=4, seed_width=4, d_width=4, discriminator=config["netD"],
                                  gan_mode=config["gan_mode"], lambda_feat=config["lambda_feat"], lambda_vgg=0.,
                                  lambda_aux=config["lambda_w_recon"], aux_loss=config["rw_loss"],
-                                 lr=(config["lr"] / slower, config["lr"] * slower),
+                                 lr=(config["lr"]/slower, config["lr"]*slower),
                                  betas=(config["beta1"], config["beta2"]))
     system.generator, system.discriminator = load_generator(fixture, part("netG.")), load(judge, fixture, part("netD."))
     system.double()

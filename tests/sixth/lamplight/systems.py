@@ -30,7 +30,8 @@ class LampsPaper(LampsHyper):
 class Lamps(System):
     "Stage 1: a segmentor of streets by day."
     name, Hyper, configs, world, truth = "lamplight.lamps", LampsHyper, dict(paper=LampsPaper), "lamps", "target_image"
-    classes, updates, ema, ships = ["sky", "ground", "post", "lamp"], [Update("finder", lr=5e-3)], ("finder",), ("finder",)
+    classes, updates, ema, ships = (["sky", "ground", "post", "lamp"], [Update("finder", lr=5e-3)], ("finder",),
+                                    ("finder",))
 
     def build(self, h): self.finder, self.size = FindLamps(4, h.width), h.size
     @classmethod
@@ -56,7 +57,8 @@ class LamplightPaper(LamplightHyper):
 @register("trainers")
 class Lamplight(System):
     "Stage 2: streets by night, with the lamps of stage 1, a perceptual loss, and two lazy regularisers."
-    name, Hyper, configs, world, truth, reconstructs = "lamplight", LamplightHyper, dict(paper=LamplightPaper), "lamps", "target_image", True
+    name, Hyper, configs, world, truth, reconstructs = ("lamplight", LamplightHyper, dict(paper=LamplightPaper),
+                                                        "lamps", "target_image", True)
     classes, frozen, ships = ["sky", "ground", "post", "lamp"], ("finder",), ("generator", "finder")
     takes = dict(finder="lamps.finder")
 
@@ -84,7 +86,8 @@ class Lamplight(System):
 
     def critic_loss(self, batch):
         x = batch["source_image"]
-        return dict(real=F.softplus(-self.critic(x, batch["target_image"])).mean(), fake=F.softplus(self.critic(x, batch["fake"])).mean())
+        return dict(real=F.softplus(-self.critic(x, batch["target_image"])).mean(),
+                    fake=F.softplus(self.critic(x, batch["fake"])).mean())
 
     def penalty_loss(self, batch):
         y = batch["target_image"].detach().requires_grad_()
@@ -93,7 +96,8 @@ class Lamplight(System):
 
     def generator_loss(self, batch):
         fake, features = self.generator(batch["source_image"], batch["s"]), self.helpers["features"]
-        return dict(adv=F.softplus(-self.critic(batch["source_image"], fake)).mean(), l1=self.h.lambda_l1*F.l1_loss(fake, batch["target_image"]),
+        return dict(adv=F.softplus(-self.critic(batch["source_image"], fake)).mean(),
+                    l1=self.h.lambda_l1*F.l1_loss(fake, batch["target_image"]),
                     perceptual=F.l1_loss(features(fake), features(batch["target_image"])))
 
     def path_loss(self, batch):

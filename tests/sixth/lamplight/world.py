@@ -7,7 +7,8 @@ from scgan_nb.datasets.labels import LabelSet
 from scgan_nb.worlds.drawn import DrawnWorld
 from scgan_nb.worlds.render import uniforms
 
-STREET = LabelSet("street", ("sky", "ground", "post", "lamp"), ((120, 180, 240), (90, 80, 70), (40, 40, 40), (255, 210, 0)))
+STREET = LabelSet("street", ("sky", "ground", "post", "lamp"),
+                  ((120, 180, 240), (90, 80, 70), (40, 40, 40), (255, 210, 0)))
 DAY = torch.tensor([[.1, .4, .9], [-.2, -.3, -.4], [-.7, -.7, -.7], [.8, .8, .8]])
 NIGHT = torch.tensor([[-.9, -.9, -.6], [-.8, -.8, -.8], [-1., -1., -1.], [1., .9, .2]])
 
@@ -21,7 +22,8 @@ class Lamps(DrawnWorld):
     def __init__(self, size=(48, 32), seed=0, n=2000, attrs=None, keys=(), device="cpu"):
         super().__init__(STREET, size, seed, n, attrs, keys, device)
 
-    def draw_params(self, i): return {k: v.float() for k, v in uniforms(self.seed, i, ("across", "height", "width")).items()}
+    def draw_params(self, i):
+        return {k: v.float() for k, v in uniforms(self.seed, i, ("across", "height", "width")).items()}
 
     def render(self, params):
         p = {k: v[:, None, None] for k, v in params.items()}
