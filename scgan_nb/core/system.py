@@ -21,7 +21,7 @@ from .runtime import packaged
 __all__ = ['Update', 'optimiser_options', 'Stairs', 'Recipe', 'Hyper', 'System', 'training_only', 'save_system', 'read_config',
            'find_pretrained', 'load_system']
 
-# %% ../../nbs/core/05_system.ipynb #acb649ba
+# %% ../../nbs/core/05_system.ipynb #2df53c39
 @dataclass(frozen=True)
 class Update:
     "One kind of optimiser step: which loss moves which networks, how often and how fast."
@@ -57,7 +57,7 @@ class Update:
     @property
     def options(self)->dict: return dict(lr=self.lr, betas=self.betas, **self.adam)
 
-# %% ../../nbs/core/05_system.ipynb #b5a7369f
+# %% ../../nbs/core/05_system.ipynb #2cee96b6
 def optimiser_options(
     updates:list[Update], # of one system
 )->dict[str, dict]: # network -> options of its Adam
@@ -104,7 +104,7 @@ class Recipe:
         decay = Stairs(steps, self.epochs, self.decay_epochs) if self.decay_epochs else None
         return dict(batch=self.batch, steps=steps, decay=decay, ema=self.ema, augment=self.augment)
 
-# %% ../../nbs/core/05_system.ipynb #09821489
+# %% ../../nbs/core/05_system.ipynb #8008f39e
 @dataclass(frozen=True)
 class Hyper:
     "The hyper-parameters of a system; the base of all of them."
@@ -118,7 +118,7 @@ class Hyper:
 Hyper.recipe = None # a `Recipe`: how the configuration was trained
 Hyper.opens = {} # arguments with which its data are opened, such as dict(labels="portrait10")
 
-# %% ../../nbs/core/05_system.ipynb #f96584cf
+# %% ../../nbs/core/05_system.ipynb #1ee512bc
 class System(nn.Module):
     "The networks of a paper and its table of updates; the base of all systems."
     name:str="" # as in the command line and in checkpoints
@@ -247,7 +247,7 @@ def training_only(
     finally:
         for p in idle: p.requires_grad_(True)
 
-# %% ../../nbs/core/05_system.ipynb #700667a7
+# %% ../../nbs/core/05_system.ipynb #6ea4129f
 @patch
 def make_helpers(self:System)->dict[str, nn.Module]:
     "The networks that losses ask and nobody trains; none by default."
@@ -350,7 +350,7 @@ def rows(self:System,
     real = {"real": list(batch[self.truth])} if self.truth in batch else {}
     return shown(given, colors, len(images)) | {"generated": list(images)} | real
 
-# %% ../../nbs/core/05_system.ipynb #ad05c028
+# %% ../../nbs/core/05_system.ipynb #5fb3eb80
 @patch(cls_method=True)
 def adapt(cls:System, data)->dict:
     "The hyper-parameters that a dataset dictates: size, classes, attributes..."
@@ -409,7 +409,7 @@ def schedule(cls:System,
         raise ValueError(f"the configuration {config!r} of {cls.name} has no recipe: give batch and steps")
     return recipe.schedule(n, steps)
 
-# %% ../../nbs/core/05_system.ipynb #261934ab
+# %% ../../nbs/core/05_system.ipynb #c9116c73
 def _halved(tensors:dict[str, Tensor])->dict[str, Tensor]:
     return {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
 
@@ -434,7 +434,7 @@ def save_system(
                                       + "\n")
     return folder
 
-# %% ../../nbs/core/05_system.ipynb #d0d4fa6a
+# %% ../../nbs/core/05_system.ipynb #da1b9563
 def read_config(
     folder:str|Path, # a folder made by `save_system`
 )->dict:
@@ -458,7 +458,7 @@ def find_pretrained(
     raise FileNotFoundError(f"there is no folder {str(name)!r}: give a folder written by save_pretrained, "
                             f"a packaged name or a hub id")
 
-# %% ../../nbs/core/05_system.ipynb #b48a0b92
+# %% ../../nbs/core/05_system.ipynb #a8433607
 def _load_network(net:nn.Module, file:Path):
     "Fill a network from a file, in 32 bits."
     from safetensors.torch import load_file
