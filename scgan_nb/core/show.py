@@ -15,14 +15,15 @@ from .pixels import IGNORE, has_values, to_pm1, to_uint8
 __all__ = ['LIMBS', 'palette', 'colorize', 'to_pil', 'Picture', 'grid', 'between', 'way_names', 'plotted', 'Mask', 'overlay',
            'Pose', 'matrix']
 
-# %% ../../nbs/core/01_show.ipynb #40c715c3
+# %% ../../nbs/core/01_show.ipynb #4c889256
 def palette(
     n:int, # number of classes
 )->Tensor: # (n, 3) uint8; class 0 is dark grey
     "A colour for each of `n` classes, the same for the same id always."
     tone = [(0.82, 0.95), (0.55, 0.80), (0.70, 0.62)]
     rgb = [colorsys.hsv_to_rgb(i*0.618034 % 1, *tone[i % 3]) for i in range(1, n)]
-    return torch.tensor([(40, 40, 48)] + [tuple(round(255*v) for v in c) for c in rgb], dtype=torch.uint8)[:n]
+    return torch.tensor([(40, 40, 48)] + [tuple(round(255*v) for v in c) for c in rgb],
+                        dtype=torch.uint8, device="cpu")[:n]
 
 # %% ../../nbs/core/01_show.ipynb #1347daff
 def colorize(

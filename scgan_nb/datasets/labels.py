@@ -21,7 +21,7 @@ __all__ = ['CELEBAMASK19', 'CELEBAMASK19_LAST', 'LANDMARK7', 'PORTRAIT10', 'FASH
            'bit_colour', 'label_table', 'identity_table', 'apply_table', 'reduction', 'swap_table', 'find_labels',
            'table_between', 'find_swaps', 'read_labels', 'write_labels']
 
-# %% ../../nbs/datasets/00_labels.ipynb #2d9be86a
+# %% ../../nbs/datasets/00_labels.ipynb #88f12854
 @dataclass(frozen=True)
 class LabelSet:
     "Class ids 0..n-1, each with a name and a colour, and the pairs of ids that a mirror exchanges."
@@ -45,8 +45,8 @@ class LabelSet:
 
     @cached_property
     def palette(self)->Tensor:
-        "(n,3) uint8."
-        return torch.tensor(self.colours, dtype=torch.uint8)
+        "(n,3) uint8, on the CPU whatever device is the default when it is first asked for."
+        return torch.tensor(self.colours, dtype=torch.uint8, device="cpu")
 
     def id(self, name:str)->int:
         "Number of a class."
