@@ -1,4 +1,4 @@
-"Weights that are damaged, hostile or half written: one line that names the file, no code run, never two trainings mixed."
+"Damaged, hostile or half written weights: one line that names the file, no code run, never two trainings mixed."
 import json
 import os
 import pickle
@@ -124,7 +124,8 @@ def test_no_code_runs(tmp_path):
 
 def test_official_file_of_another_shape(tmp_path):
     file = tmp_path/"odd.pth"
-    for tensors in ({"a": torch.ones(())}, {}, {0: torch.ones(2)}, {"model_s.0.weight": torch.ones(())}, [1], 3, "text"):
+    scalar = torch.ones(())
+    for tensors in ({"a": scalar}, {}, {0: scalar}, {"model_s.0.weight": scalar}, [1], 3, "text"):
         torch.save(tensors, file)
         for read in (vgg19, lambda f: load_official("scgan/generator", f, c_dim=5)): one_line(file, lambda: read(file))
 
