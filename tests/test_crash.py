@@ -131,8 +131,8 @@ def test_a_second_run_in_the_folder_is_refused_while_the_first_one_trains(uninte
 def test_a_closed_pipe_ends_the_printing_and_not_the_run(tmp_path):
     code = ("import sys; from pathlib import Path; from tests.blobs import make\n"
             "make(Path(sys.argv[1]), progress='terminal', log_every=1).fit(100); print('the end')")
-    child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                             text=True)
+    child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], text=True, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE)
     assert child.stdout.readline().startswith("step 1 of 100")
     child.stdout.close() # what `| head -1` does
     assert child.stderr.read() == "" and child.wait(120) == 0
