@@ -1,5 +1,5 @@
 """A run is killed at any moment, saving included, and goes on to the same end, bit for bit."""
-import multiprocessing, os, random, signal, time
+import json, multiprocessing, os, random, signal, subprocess, sys, time
 import pytest, torch
 from scgan_nb.trainers.checkpoint import checkpoints, latest, load_checkpoint
 from tests.blobs import make
@@ -101,11 +101,41 @@ def test_killed_at_every_stage_of_saving(uninterrupted, tmp_path):
     assert_equal_runs(tmp_path, uninterrupted)
 
 
-def test_terminated_politely(uninterrupted, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name)
+def test_terminated_politely(number, uninterrupted, tmp_path):
     child = start(tmp_path)
     while not list(tmp_path.glob("checkpoints/step_*")) and child.is_alive(): time.sleep(.002)
-    os.kill(child.pid, signal.SIGTERM); child.join(120)
-    assert child.exitcode == -signal.SIGTERM
+    for _ in range(1 + (number == signal.SIGHUP)): os.kill(child.pid, number) # terminal and shell both send SIGHUP
+    child.join(120)
+    assert child.exitcode == -number and not (tmp_path/".lock").exists()
     assert 0 < assert_whole(tmp_path, 0) < STEPS and not list(tmp_path.glob("checkpoints/.step_*.part"))
     finish(start(tmp_path))
     assert_equal_runs(tmp_path, uninterrupted)
+
+
+def test_a_second_run_in_the_folder_is_refused_while_the_first_one_trains(uninterrupted, tmp_path):
+    first = start(tmp_path)
+    while not list(tmp_path.glob("checkpoints/step_*")) and first.is_alive(): time.sleep(.002)
+    os.kill(first.pid, signal.SIGSTOP) # so that it still trains
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+    try:
+        second = make(tmp_path, **HEAVY)
+        for write in (lambda: second.fit(STEPS), second.save):
+            with pytest.raises(ValueError, match=f"is in use: process {first.pid} on .* trains there"): write()
+        assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
+    finally: os.kill(first.pid, signal.SIGCONT)
+    finish(first)
+    assert_equal_runs(tmp_path, uninterrupted)
+    assert not (tmp_path/".lock").exists()
+
+
+def test_a_closed_pipe_ends_the_printing_and_not_the_run(tmp_path):
+    code = ("import sys; from pathlib import Path; from tests.blobs import make\n"
+            "make(Path(sys.argv[1]), progress='terminal', log_every=1).fit(100); print('the end')")
+    child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], text=True, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE)
+    assert child.stdout.readline().startswith("step 1 of 100")
+    child.stdout.close() # what `| head -1` does
+    assert child.stderr.read() == "" and child.wait(120) == 0
+    assert latest(tmp_path/"checkpoints").name == "step_00000100"
+    assert [json.loads(row)["step"] for row in open(tmp_path/"history.jsonl")] == list(range(1, 101))

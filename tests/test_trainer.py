@@ -3,7 +3,7 @@ import json
 import pytest, torch
 from tests.blobs import Blobs, Spots, assert_same, make, tensors
 from scgan_nb.core.system import Update
-from scgan_nb.trainers.checkpoint import latest
+from scgan_nb.trainers.checkpoint import DamagedCheckpoint, latest, step_folders
 from scgan_nb.trainers.trainer import NonFiniteLoss, Trainer
 
 pytestmark = pytest.mark.library
@@ -122,6 +122,33 @@ def test_a_checkpoint_by_path_starts_a_new_run(tmp_path):
     other.fit(5)
     assert latest(tmp_path/"b"/"checkpoints").name == "step_00000005"
     with pytest.raises(FileExistsError): make(tmp_path/"b", resume=latest(tmp_path/"a"/"checkpoints"))
+
+
+@pytest.mark.parametrize("file", ["networks.safetensors", "ema.safetensors", "optimisers.safetensors", "state.json",
+                                  "manifest.json"])
+@pytest.mark.parametrize("how", ["bit", "truncated", "empty", "absent", "folder", "json"])
+def test_a_damaged_checkpoint_is_never_no_checkpoint(file, how, tmp_path):
+    "The older one takes its place, with a warning, and the run ends as if nothing had happened; two are an error."
+    make(tmp_path, save_every=2).fit(4)
+    def spoil(path):
+        content = (path/file).read_bytes()
+        if how in ("absent", "folder"): (path/file).unlink()
+        if how == "folder": (path/file).mkdir()
+        at = len(content)//2
+        new = dict(bit=content[:at] + bytes([content[at] ^ 1]) + content[at + 1:], truncated=content[:at], empty=b"",
+                   json=b"[1, 2]")
+        if how in new: (path/file).write_bytes(new[how])
+    older, newest = step_folders(tmp_path/"checkpoints")
+    spoil(newest)
+    with pytest.warns(UserWarning, match="step_00000004.*goes on from step_00000002"):
+        again = make(tmp_path, save_every=2)
+    assert again.steps == 2
+    assert_same(tensors(again.fit(6)), tensors(make().fit(6)))
+    for path in step_folders(tmp_path/"checkpoints"): spoil(path)
+    rows = (tmp_path/"history.jsonl").read_text()
+    with pytest.raises(DamagedCheckpoint, match="step_00000006.*step_00000004.*Move its step_... folders away"):
+        make(tmp_path)
+    assert (tmp_path/"history.jsonl").read_text() == rows
 
 
 def test_options_that_make_no_sense():
