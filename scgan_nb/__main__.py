@@ -7,12 +7,16 @@ __all__ = ['commands']
 
 # %% ../nbs/main.ipynb #42bbd04d
 import sys
+from . import __version__
 from .cli import scgan_demo, scgan_eval, scgan_list, scgan_sample, scgan_train
 
 # %% ../nbs/main.ipynb #1e735716
 commands = dict(train=scgan_train, sample=scgan_sample, eval=scgan_eval, demo=scgan_demo, list=scgan_list)
 
 if __name__ == "__main__" and "__file__" in globals(): # a program, not a notebook
+    if sys.argv[1:] == ["--version"]:
+        print(f"scgan_nb {__version__}")
+        sys.exit()
     if len(sys.argv) < 2 or sys.argv[1] not in commands:
         print(f"python -m scgan_nb: say what to do: {', '.join(commands)}", file=sys.stderr)
         sys.exit(2)

@@ -4,28 +4,133 @@
 
 # %% ../nbs/cli.ipynb #2fe776a5
 from __future__ import annotations
-import inspect, json, os, sys
+import errno, inspect, json, os, sys
+from contextlib import contextmanager
 from functools import wraps
+from importlib.util import find_spec
 from pathlib import Path
 from fastcore.script import anno_parser
+from . import __version__
 from .core.registry import find, known
+from .core.values import Range, check_value, fits, named, resolved
 
 # %% auto #0
-__all__ = ['MENDABLE', 'command', 'parse_size', 'parse_settings', 'arguments_of', 'open_data', 'plan_training', 'scgan_train',
-           'scgan_sample', 'scgan_eval', 'scgan_list', 'scgan_demo']
+__all__ = ['OPTIONS', 'CHOICES', 'LISTS', 'ADVICE', 'ARGUMENTS', 'option', 'check_options', 'check_place', 'check_extra',
+           'Stopped', 'explained', 'command', 'parse_size', 'parse_settings', 'arguments_of', 'open_data',
+           'plan_training', 'scgan_train', 'scgan_sample', 'scgan_eval', 'scgan_list', 'scgan_demo']
+
+# %% ../nbs/cli.ipynb #179fa28c
+OPTIONS = dict(steps=Range(1, 10**9), batch=Range(1, 65536), n=Range(1), width=Range(1, 65536), size=Range(1, 8192),
+               augment=Range(0, 16384), accumulate=Range(1, 65536), workers=Range(0, 256), save=Range(0),
+               sample=Range(0), decay=Range(-1), ema=Range(0, 1, below=True), seed=Range(-2**63, 2**63 - 1))
+CHOICES = dict(precision=("no", "bf16", "fp16"))
+LISTS = ("set", "dataset", "from_") # of settings; they may be empty
+
+def option(
+    name:str, # of a parameter of a command
+)->str: # as it is typed
+    "The option of a parameter."
+    return "--" + name.rstrip("_").replace("_", "-")
+
+def check_options(
+    f, # a command
+    given:dict, # name of a parameter -> value
+):
+    "Raise a `ValueError` that names the option, its value and what it may be."
+    for name, p in inspect.signature(f).parameters.items():
+        value = given.get(name)
+        if value is None: continue
+        typed = name.upper() if p.default is p.empty else option(name)
+        if value == "" and name not in LISTS:
+            raise ValueError(f"{typed} is empty: give a value{'' if p.default is p.empty else ', or leave it away'}")
+        if name in CHOICES and value not in CHOICES[name]:
+            raise ValueError(f"{typed} {value} is unknown: choose {', '.join(CHOICES[name])}")
+        kind = resolved(p.annotation, f.__module__)
+        if kind in (int, float, bool): check_value(f"{typed} {value}", value, kind, OPTIONS.get(name, Range()))
+
+# %% ../nbs/cli.ipynb #8848cdc8
+def check_place(
+    typed:str, # the option, for the error
+    path:str|Path, # of a folder that a command makes or fills
+    parts:tuple[str, ...]=(), # folders that it will hold
+):
+    "Raise if a folder cannot be made and filled; nothing is made."
+    path = Path(path)
+    for spot in (path, *path.absolute().parents):
+        try: os.lstat(spot); break
+        except (FileNotFoundError, NotADirectoryError): pass
+    for place in (spot, *(path/p for p in parts if os.path.lexists(path/p))):
+        if not place.is_dir():
+            raise NotADirectoryError(f"{typed} {path}: {place} is not a folder: choose another {typed}, or move it "
+                                     f"away")
+        if not os.access(place, os.W_OK|os.X_OK):
+            raise PermissionError(f"{typed} {path}: nothing can be written in {place}: choose another {typed}, or "
+                                  f"change its permissions")
+
+def check_extra(
+    command:str, # which needs it
+    package:str,
+    extra:str, # of this library, which brings it
+):
+    "Raise if a package that a command needs is not installed; it is not imported."
+    try: there = find_spec(package) is not None
+    except ImportError: there = False
+    if not there: raise ModuleNotFoundError(f'{command} needs {package}: pip install "scgan_nb[{extra}]"')
 
 # %% ../nbs/cli.ipynb #8ddd9a68
-MENDABLE = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, ModuleNotFoundError)
+_SPACE, _RIGHTS = "free some space, then give the same command again", "choose another path, or change its permissions"
+ADVICE = dict(ENOSPC=_SPACE, EDQUOT=_SPACE, EACCES=_RIGHTS, EPERM=_RIGHTS, EROFS="choose another path",
+              EEXIST="choose another path, or move it away", ENOTDIR="choose another path",
+              EISDIR="name a file", ENAMETOOLONG="choose a shorter path",
+              ENOENT="check the path", EMFILE="close other programs, or raise the limit of open files")
+
+class Stopped(KeyboardInterrupt):
+    "A training was interrupted; the text says what was saved."
+
+def _no_memory(e:BaseException)->bool:
+    words = str(e).lower() # torch has no type of its own for the CPU
+    return isinstance(e, MemoryError) or isinstance(e, RuntimeError) and any(
+        w in words for w in ("out of memory", "not enough memory", "can't allocate memory"))
+
+def explained(
+    e:BaseException,
+)->tuple[str, int]: # one line, exit status
+    "What a command says about the exception that ended it."
+    text = str(e.args[0] if isinstance(e, KeyError) and e.args else e)
+    ours = type(e).__module__.partition(".")[0] == "scgan_nb" # lists of faults keep their lines
+    text = text.strip() if ours and isinstance(e, ValueError) else " ".join(text.split())
+    if isinstance(e, KeyboardInterrupt): return text or "stopped", 130
+    if isinstance(e, BrokenPipeError): return "", 141
+    if _no_memory(e): return "there is not enough memory: lower --batch or --size", 2
+    if isinstance(e, OSError) and e.strerror:
+        what = f"{e.filename}: {e.strerror}" if e.filename is not None else e.strerror
+        advice = ADVICE.get(errno.errorcode.get(e.errno))
+        return f"{what}: {advice}" if advice else what, 2
+    told = isinstance(e, (ValueError, OSError, ImportError, FloatingPointError, NotImplementedError))
+    if text and (told or isinstance(e, KeyError) and " " in text): return text, 2
+    return f"{type(e).__name__}: {text[:300] or 'no text'} (SCGAN_NB_TRACEBACK=1 shows where)", 1
+
+def _quiet():
+    "Let what is still to be printed vanish: its reader has gone."
+    try: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError): pass # stdout is no file, as in a notebook
 
 def _plainly(f):
-    "Turn the errors that a user can fix into one line on stderr and exit status 2."
+    "Check the options of a command; turn what ends it into one line on stderr and an exit status."
     @wraps(f)
     def call(*args, **kwargs):
-        try: return f(*args, **kwargs)
-        except MENDABLE as e:
+        given = inspect.signature(f).bind(*args, **kwargs)
+        try:
+            check_options(f, given.arguments)
+            result = f(*args, **kwargs)
+            sys.stdout.flush()
+            return result
+        except (Exception, KeyboardInterrupt) as e:
             if os.environ.get("SCGAN_NB_TRACEBACK"): raise
-            print(f"{f.__name__}: {e}", file=sys.stderr)
-            sys.exit(2)
+            text, status = explained(e)
+            if text: print(f"{f.__name__}: {text}", file=sys.stderr)
+            else: _quiet()
+            sys.exit(status)
     return call
 
 def command(f):
@@ -38,7 +143,9 @@ def command(f):
             return plain(*args, **kwargs)
         names = (a.partition("=") for a in sys.argv[1:])
         options = [("--" + n[2:].replace("-", "_") if n.startswith("--") else n) + sep + v for n, sep, v in names]
-        given = vars(anno_parser(f, f.__name__).parse_args(options))
+        parser = anno_parser(f, f.__name__)
+        parser.add_argument("--version", action="version", version=f"scgan_nb {__version__}")
+        given = vars(parser.parse_args(options))
         return plain(**{k: v for k, v in given.items() if k not in ("pdb", "xtra")}) # fastcore's own options
     return call
 
@@ -51,6 +158,7 @@ def parse_size(
     parts = str(text).lower().split("x")
     if len(parts) > 2 or not all(p.isdecimal() and int(p) > 0 for p in parts):
         raise ValueError(f"--size {text}: write one number for a square, as in 64, or height x width, as in 256x176")
+    for p in parts: check_value(f"--size {text}", int(p), int, OPTIONS["size"])
     return int(parts[0]) if len(parts) == 1 else (int(parts[0]), int(parts[1]))
 
 def parse_settings(
@@ -62,20 +170,45 @@ def parse_settings(
         name, sep, value = item.partition("=")
         if not sep: raise ValueError(f"setting {item!r} has no value: write name=value, for example lambda_seg=2")
         try: out[name] = json.loads(value)
-        except json.JSONDecodeError: out[name] = value
+        except (json.JSONDecodeError, RecursionError): out[name] = value
     return out
 
 # %% ../nbs/cli.ipynb #d9a0e979
+ARGUMENTS = dict(n=Range(1), threads=Range(1), views=Range(1), crop=Range(1), seed=OPTIONS["seed"])
+
+def _parameters(cls:type)->dict: # name -> what its annotation means, those of base classes included
+    found = {}
+    for c in cls.__mro__:
+        parameters = list(inspect.signature(c.__init__).parameters.values())[1:]
+        for p in parameters:
+            if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY):
+                found.setdefault(p.name, resolved(p.annotation, c.__module__))
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters): break
+    return found
+
 def arguments_of(
     cls:type, # of a dataset
 )->set[str]:
     "The names of the arguments that a dataset takes, its base classes included."
-    found = set()
-    for c in cls.__mro__:
-        parameters = inspect.signature(c.__init__).parameters.values()
-        found |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters): break
-    return found - {"self"}
+    return set(_parameters(cls))
+
+def _fitting(cls:type, data:str, settings:dict)->dict:
+    "The settings of a dataset; raises if they are none of its arguments, or of another kind. One text may be a list."
+    settings = dict(settings)
+    takes = _parameters(cls)
+    instead = dict(size="--size") | ({} if cls.drawn else {next(iter(takes)): "--root"})
+    for name, value in settings.items():
+        if name in instead: raise ValueError(f"{named(name, value)} is no setting of a dataset: use {instead[name]}")
+        if name not in takes:
+            raise ValueError(f"--data {data} has no argument {name!r}: choose from "
+                             f"{', '.join(sorted(set(takes) - set(instead)))}")
+        kind = takes[name]
+        if isinstance(value, str) and not fits(value, kind) and fits([value], kind): settings[name] = [value]
+        check_value(f"--data {data}: {named(name, value)}", settings[name], kind, ARGUMENTS.get(name, Range()))
+    if settings.get("device") is not None:
+        from scgan_nb.core.runtime import best_device
+        best_device(str(settings["device"]))
+    return settings
 
 def open_data(
     data:str="faces", # a name from `scgan_list`
@@ -85,23 +218,40 @@ def open_data(
     settings:dict|None=None, # further arguments of the dataset
 ):
     "A dataset by its name on the command line."
-    cls, settings = find("datasets", data), dict(settings or {})
-    takes = arguments_of(cls)
-    for name in settings:
-        if name not in takes:
-            raise ValueError(f"--data {data} has no argument {name!r}: choose from {', '.join(sorted(takes))}")
+    cls = find("datasets", data)
+    settings = _fitting(cls, data, settings or {})
     if cls.drawn:
-        if root:
+        if root is not None:
             raise ValueError(f"--data {data} is drawn and has no folder: leave --root away, or name a real dataset "
                              f"with --data")
-        if split:
+        if split is not None:
             raise ValueError(f"--data {data} is drawn and has no parts: leave --split away; another seed gives other "
                              f"samples")
-        return cls(size=size, **settings)
-    if not root: raise ValueError(f"--data {data} needs its folder: add --root DIR")
+        return _opened(cls, (), dict(size=size), settings)
+    if root is None: raise ValueError(f"--data {data} needs its folder: add --root DIR")
     if not Path(root).is_dir(): raise FileNotFoundError(f"--root {root}: there is no such folder")
-    if split and "split" not in takes: raise ValueError(f"--data {data} has no parts: leave --split away")
-    return cls(root, size=size, **settings | ({"split": split} if split else {}))
+    if split is not None and "split" not in arguments_of(cls):
+        raise ValueError(f"--data {data} has no parts: leave --split away")
+    return _opened(cls, (root,), dict(size=size), settings | ({} if split is None else {"split": split}))
+
+@contextmanager
+def _asking(system:str, data:str, source):
+    "Inside the block, a key of a batch that the data do not have is an error that says so."
+    try: yield
+    except KeyError as e:
+        from scgan_nb.core.batch import kind_of
+        there = source.batch([0])
+        if not e.args or kind_of(str(e.args[0])) is None or e.args[0] in there: raise
+        raise ValueError(f"{system} needs {e.args[0]!r}, but the samples of --data {data} hold {', '.join(there)} "
+                         f"only: " f"add what is missing, or choose other data") from e
+
+def _opened(cls:type, root:tuple, size:dict, settings:dict):
+    "A dataset; a setting that its class cannot use is named."
+    try: return cls(*root, **size, **settings)
+    except TypeError as e:
+        if not settings: raise
+        given = ", ".join(named(k, v) for k, v in settings.items())
+        raise ValueError(f"{cls.__name__} cannot use {given}: {e}: correct --dataset") from e
 
 # %% ../nbs/cli.ipynb #62a7df2d
 def _scaled(augment, size, published):
@@ -122,23 +272,24 @@ def plan_training(
     steps:int|None, # see `scgan_train`
 )->tuple: # data, as it is read; size of the samples; plan: config, batch, steps, decay, ema, augment
     "The data and the plan of a training."
-    config = config or cls.suits.get(data)
-    if config and config not in cls.configs:
+    config = cls.suits.get(data) if config is None else config
+    if config is not None and config not in cls.configs:
         raise ValueError(f"{cls.name} has no configuration {config!r}: choose "
                          f"{', '.join(cls.configs) or 'none, it has the defaults only'}")
     takes = arguments_of(find("datasets", data))
     settings = ({k: v for k, v in cls.configs[config].opens.items() if k in takes} if config else {}) | settings
-    size = size or (vars(cls.configs[config]()).get("size") if config else None) or 64
+    published = None if config is None else vars(cls.configs[config]()).get("size")
+    size = next(s for s in (size, published, 64) if s is not None)
     source = open_data(data, root, size, split, settings)
-    config = config or cls.config_for(source)
-    recipe = cls.configs[config].recipe if config else None
+    config = cls.config_for(source) if config is None else config
+    recipe = None if config is None else cls.configs[config].recipe
     plan = dict(batch=16, steps=10000, decay=None, ema=None, augment=None)
     if recipe: plan |= recipe.schedule(len(source), steps)
     if augment is None and plan["augment"]:
         plan["augment"] = _scaled(plan["augment"], size, vars(cls.configs[config]())["size"])
-    elif augment is not None: plan["augment"] = augment or None
+    elif augment is not None: plan["augment"] = None if augment == 0 else augment
     if plan["augment"]: source = open_data(data, root, plan["augment"], split, settings)
-    return source, size, plan | dict(config=config, steps=steps or plan["steps"])
+    return source, size, plan | dict(config=config, steps=plan["steps"] if steps is None else steps)
 
 # %% ../nbs/cli.ipynb #0caebec8
 def _save_weights(trainer, folder:Path, half:bool)->Path:
@@ -149,6 +300,18 @@ def _save_weights(trainer, folder:Path, half:bool)->Path:
 def _command()->str:
     "The command line of this process, as a person would type it."
     return " ".join([Path(sys.argv[0]).name.removesuffix(".py"), *(f"'{a}'" if " " in a else a for a in sys.argv[1:])])
+
+def _fit(trainer, steps:int):
+    "Train; an interruption says what was saved."
+    from scgan_nb.trainers.checkpoint import latest
+    try: trainer.fit(steps)
+    except BrokenPipeError: trainer.save(); raise # the reader of the losses has gone, between two steps
+    except KeyboardInterrupt:
+        last = latest(trainer.out/"checkpoints")
+        if last is None: saved = "before the first checkpoint: the same command begins anew"
+        elif last.name == f"step_{trainer.steps:08d}": saved = "saved: the same command goes on"
+        else: saved = f"the last checkpoint is {last}: the same command goes on from there"
+        raise Stopped(f"stopped at step {trainer.steps}, {saved}") from None
 
 @command
 def scgan_train(
@@ -184,32 +347,41 @@ def scgan_train(
 ):
     "Train a system, or the stages of a pipeline. The same command again goes on where the last one stopped."
     name, _, stage = system.partition(".")
-    cls, side, changes = (find("trainers", name), parse_size(size),
-                          parse_settings(set) | ({"width": width} if width else {}))
-    data, settings, given = data or cls.world, parse_settings(dataset), parse_settings(from_)
+    side, changes = parse_size(size), parse_settings(set) | ({} if width is None else {"width": width})
+    settings, given = parse_settings(dataset), parse_settings(from_)
+    if out is not None: check_place("--out", out, ("checkpoints", "samples", "weights"))
+    if cache is not None: check_place("--cache", cache)
+    if resume is not None and not Path(resume).is_dir():
+        raise FileNotFoundError(f"--resume {resume}: there is no such folder: name a checkpoint, such as "
+                                f"out/scgan-faces/checkpoints/step_00001000")
+    cls = find("trainers", name)
+    data = cls.world if data is None else data
     if not cls.stages and (stage or given):
         raise ValueError(f"{name} is trained in one stage: leave .{stage or 'STAGE'} and --from away")
-    from scgan_nb.core.runtime import seed_everything
+    from scgan_nb.core.runtime import best_device, seed_everything
     from scgan_nb.trainers.trainer import Trainer
+    best_device(device) # an unknown one is an error now
 
     def run(cls, parts, folder):
         source, side_, plan = plan_training(cls, config, data, root, split, settings, side, augment, steps)
-        if cache: source = source.cached(cache)
+        if cache is not None: source = source.cached(cache)
         elif not no_check: source.check()
         if plan["augment"]: source = source.augmented(side_)
         seed_everything(seed)
         model = cls.for_data(source, plan["config"], parts, **changes)
         falls = plan["decay"] if decay is None else None if decay < 0 else (decay, plan["steps"])
-        trainer = Trainer(model, source, batch=batch or plan["batch"], seed=seed, out=folder, device=device,
-                          precision=precision, compile=compile, ema=(plan["ema"] if ema is None else ema) or None,
+        memory = plan["ema"] if ema is None else None if ema == 0 else ema
+        trainer = Trainer(model, source, batch=plan["batch"] if batch is None else batch, seed=seed, out=folder,
+                          device=device, precision=precision, compile=compile, ema=memory,
                           accumulate=accumulate, decay=falls, workers=workers, save_every=save, sample_every=sample,
-                          resume=resume or not no_resume)
-        trainer.fit(plan["steps"])
+                          resume=not no_resume if resume is None else resume)
+        with _asking(name, data, source): _fit(trainer, plan["steps"])
         if trainer.rank: return
         weights = _save_weights(trainer, folder/"weights", half)
         print(f"{trainer.steps} steps. Weights: {weights}, samples: {folder/'samples'}\nNext: scgan_sample {weights}")
 
-    folder = Path(out or "-".join(["out/" + name, data, size or "64"] if size else ["out/" + name, data]))
+    folder = Path("-".join(["out/" + name, data, *([] if size is None else [str(size)])]) if out is None else out)
+    check_place("--out", folder, ("checkpoints", "samples", "weights"))
     if not cls.stages: return run(cls, None, folder)
     from scgan_nb.core.stages import run_stages
     fitting = lambda: plan_training(cls, config, data, root, split, settings, side, augment, steps)[0]
@@ -221,7 +393,7 @@ def _system_and_data(weights:str, data:str|None, root:str|None, split:str|None, 
     "Trained weights, and the data opened in the way that they need."
     from scgan_nb.core.system import load_system
     system = load_system(weights, device)
-    data = data or system.world
+    data = system.world if data is None else data
     cls, settings = find("datasets", data), parse_settings(dataset)
     wanted = system.opens() | ({"seed": seed} if cls.drawn else {})
     fitting = {k: v for k, v in wanted.items() if v is not None and k in arguments_of(cls)}
@@ -263,12 +435,14 @@ def scgan_sample(
     "Make images, and the figures that the paper's readers expect, from trained weights."
     from scgan_nb.core.batch import Batch
     from scgan_nb.core.runtime import best_device, seeded
+    check_place("--out", out)
     system, source = _system_and_data(weights, data, root, split, dataset, best_device(device), seed)
     folder, n = Path(out), min(n, len(source))
     folder.mkdir(parents=True, exist_ok=True)
-    _save_samples(system, source, n, batch, seed, folder)
+    given = system.world if data is None else data
+    with _asking(system.name, given, source): _save_samples(system, source, n, batch, seed, folder)
     draw = known("figures").get(system.name)
-    with seeded(seed):
+    with seeded(seed), _asking(system.name, given, source):
         figures = draw(system, Batch(source.batch(range(min(n, 16)))).to(system.device), source) if draw else {}
     for name, picture in figures.items(): picture.save(folder/f"{name}.png")
     print(f"{n} images{''.join(f', {name}' for name in figures)} in {folder}")
@@ -289,12 +463,17 @@ def scgan_eval(
     device:str=None, # cuda, mps or cpu (default: the fastest there is)
 ):
     "Measure how good the images are: distribution, agreement with the conditions, diversity."
+    check_extra("scgan_eval", "torchmetrics", "metrics")
+    if out is not None:
+        check_place("--out", Path(out).parent)
+        if Path(out).is_dir():
+            raise IsADirectoryError(f"--out {out} is a folder: name a file, such as {out}/results.json")
     from scgan_nb.core.runtime import best_device
     from scgan_nb.metrics.evaluate import evaluate
     system, source = _system_and_data(weights, data, root, split, dataset, best_device(device), seed)
     results = evaluate(system, source, n=min(n, len(source)), batch=batch, seed=seed, judges=judges)
     print(results)
-    if out: results.save(out)
+    if out is not None: results.save(out)
 
 # %% ../nbs/cli.ipynb #f7703881
 def _shipped()->dict[str, dict]:
@@ -318,16 +497,21 @@ def scgan_list():
     print("weights that ship")
     for name, config in _shipped().items(): print(f"  {name:34} {config['system']}")
 
-# %% ../nbs/cli.ipynb #8cb16931
+# %% ../nbs/cli.ipynb #893816dd
 @command
 def scgan_demo(
     out:str="out/demo", # folder for images, curves and figures
-    steps:int=600, # training steps; 600 take a little under three minutes on two cores
+    steps:int=400, # training steps; 400 take a little under three minutes on two cores
     n:int=300, # images to judge
     seed:int=0, # of everything random
     device:str=None, # cuda, mps or cpu (default: the fastest there is)
 ):
     "Train SCGAN on drawn faces for about three minutes, then show and measure what it learned."
+    for package, extra in (("torchmetrics", "metrics"), ("matplotlib", "lab")):
+        check_extra("scgan_demo", package, extra)
+    check_place("--out", out)
+    check_place("--out", Path(out)/"run", ("checkpoints", "samples"))
+    check_place("--out", Path(out)/"weights")
     from scgan_nb.core.runtime import seed_everything
     from scgan_nb.metrics.evaluate import evaluate
     from scgan_nb.trainers.scgan import SCGAN, SCGANFaces
@@ -340,11 +524,11 @@ def scgan_demo(
                       device=device, decay=plan["decay"], sample_every=100, save_every=0)
     if trainer.steps < steps:
         print(f"Training SCGAN on drawn faces: {steps} steps of {trainer.batch}. Watch {folder/'run'/'samples'}.")
-    trainer.fit(steps)
+    _fit(trainer, steps)
     with trainer.averaged() as system:
+        system.save_pretrained(folder/"weights", command=_command(), steps=trainer.steps)
         _demo_figures(trainer, unseen, folder)
         results = evaluate(system, unseen, n=n, seed=seed)
-        system.save_pretrained(folder/"weights", command=_command(), steps=trainer.steps)
     results.save(folder/"metrics.json")
     print(results)
     print(f"""

@@ -5,6 +5,9 @@
 # %% ../../nbs/core/05_system.ipynb #8bd154cd
 from __future__ import annotations
 import json
+import os
+import re
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -15,11 +18,13 @@ from torch import Tensor, nn
 from .batch import Batch, shown
 from .pixels import Size
 from .registry import find
-from .runtime import packaged
+from .runtime import data_folders
+from .values import Range, check_value, named, range_of, resolved
+from .weights import check_tensors, fill, read_json, read_tensors, where_it_is, whole_folder
 
 # %% auto #0
 __all__ = ['Update', 'optimiser_options', 'Stairs', 'Recipe', 'Hyper', 'System', 'training_only', 'save_system', 'read_config',
-           'find_pretrained', 'load_system']
+           'find_pretrained', 'make_from_config', 'load_system']
 
 # %% ../../nbs/core/05_system.ipynb #2df53c39
 @dataclass(frozen=True)
@@ -107,16 +112,32 @@ class Recipe:
 # %% ../../nbs/core/05_system.ipynb #8008f39e
 @dataclass(frozen=True)
 class Hyper:
-    "The hyper-parameters of a system; the base of all of them."
+    "The hyper-parameters of a system; the base of all of them. Each is checked against its annotation and its range."
     def __post_init__(self):
-        for f in fields(self): # JSON has no tuples
-            value = vars(self)[f.name]
-            if isinstance(value, list) and ("tuple" in str(f.type) or f.type == "Size"):
-                object.__setattr__(self, f.name, tuple(value))
+        ranges = {}
+        for c in type(self).__mro__:
+            for name, allowed in vars(c).get("ranges", {}).items(): ranges.setdefault(name, allowed)
+        for f in fields(self):
+            value, kind = vars(self)[f.name], _kind(type(self), f.name)
+            if isinstance(value, list) and ("tuple" in f"{f.type} {kind}" or f.type == "Size"):
+                value = tuple(value) # JSON has no tuples
+                object.__setattr__(self, f.name, value)
+            check_value(f"the hyper-parameter {named(f.name, value)}", value, kind, range_of(f.name, ranges))
 
-# two facts that belong to a configuration and not to its networks, so that they are no fields
+def _kind(cls:type, name:str):
+    "What the annotation of a field means, in the module of the class that wrote it."
+    owner = next(c for c in cls.__mro__ if name in vars(c).get("__annotations__", {}))
+    return resolved(vars(owner)["__annotations__"][name], owner.__module__, Size=Size)
+
+# facts that belong to a configuration and not to its networks, so that they are no fields
 Hyper.recipe = None # a `Recipe`: how the configuration was trained
 Hyper.opens = {} # arguments with which its data are opened, such as dict(labels="portrait10")
+# the range of a field by its name or a pattern; a subclass adds its own, which come first
+Hyper.ranges = {"size": Range(1, 16384), "width": Range(1, 65536), "*_width": Range(1, 65536), "*_dim": Range(0, 2**20),
+                "*_every": Range(1), "n_*": Range(1), "num_*": Range(1), "widest": Range(1), "levels": Range(1, 16),
+                "halvings": Range(0, 16), "encoded": Range(0, 16), "*_warmup": Range(0), "lambda_*": Range(0),
+                "temperature": Range(0, above=True), "lr": Range(0, above=True), "lr_*": Range(0, above=True),
+                "betas": Range(0, 1, below=True)}
 
 # %% ../../nbs/core/05_system.ipynb #1ee512bc
 class System(nn.Module):
@@ -410,73 +431,112 @@ def schedule(cls:System,
     return recipe.schedule(n, steps)
 
 # %% ../../nbs/core/05_system.ipynb #c9116c73
-def _halved(tensors:dict[str, Tensor])->dict[str, Tensor]:
-    return {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
+def _halved(tensors:dict[str, Tensor], name:str)->dict[str, Tensor]:
+    halves = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
+    if big := [k for k, v in halves.items() if not torch.isfinite(v).all()]:
+        raise ValueError(f"{name}: {big[0]} holds numbers that 16 bits cannot hold. Fix: save with half=False")
+    return halves
+
+def _is_ours(path:Path)->bool:
+    "Whether an entry of a folder belongs to a saved system."
+    if not path.is_dir(): return path.name in ("config.json", "state.safetensors")
+    return (not path.is_symlink() and {p.name for p in path.iterdir()} <= {"config.json", "model.safetensors",
+                                                                           "README.md"})
 
 def save_system(
     system:System,
-    folder:str|Path, # made if it is not there
+    folder:str|Path, # made if it is not there; a system that was saved there is replaced
     networks:tuple[str, ...]|None=None, # which ones; None: those that the system ships
     half:bool=False, # store 16-bit floats
     **notes, # further entries of config.json (JSON values), such as the command that trained it
 )->Path:
-    "Write `config.json`, one sub-folder of safetensors for each network, and the state."
+    "Write `config.json`, one sub-folder of safetensors for each network, and the state: all or nothing."
     from safetensors.torch import load_file, save_file
-    folder = Path(folder); folder.mkdir(parents=True, exist_ok=True)
-    for name in networks or system.ships:
-        system.networks[name].save_pretrained(folder/name)
-        file = folder/name/"model.safetensors"
-        if half: save_file(_halved(load_file(file)), file)
-        (folder/name/"README.md").unlink(missing_ok=True) # the hub's empty model card
-    if system.state:
-        save_file({k: v.detach().cpu().contiguous() for k, v in system.state.items()}, folder/"state.safetensors")
-    (folder/"config.json").write_text(json.dumps(dict(system=system.name, hyper=system.hyper, **notes), indent=1)
-                                      + "\n")
-    return folder
+    with whole_folder(folder, _is_ours) as draft:
+        for name in networks or system.ships:
+            system.networks[name].save_pretrained(draft/name)
+            file = draft/name/"model.safetensors"
+            if half: save_file(_halved(load_file(file), name), file)
+            (draft/name/"README.md").unlink(missing_ok=True) # the hub's empty model card
+        if system.state:
+            save_file({k: v.detach().cpu().contiguous() for k, v in system.state.items()}, draft/"state.safetensors")
+        (draft/"config.json").write_text(json.dumps(dict(system=system.name, hyper=system.hyper, **notes), indent=1)
+                                         + "\n")
+    return Path(folder)
 
 # %% ../../nbs/core/05_system.ipynb #da1b9563
 def read_config(
     folder:str|Path, # a folder made by `save_system`
-)->dict:
+)->dict: # with `system`, a name, and `hyper`, a dict
     "The `config.json` of a saved system."
     file = Path(folder)/"config.json"
-    if not file.is_file():
+    if not os.path.lexists(file):
         raise FileNotFoundError(f"{folder} holds no config.json: name a folder written by save_system or "
                                 f"save_pretrained")
-    return json.loads(file.read_text())
+    config = read_json(file)
+    for key, kind, what in (("system", str, "the name of a system"), ("hyper", dict, "its hyper-parameters")):
+        if not isinstance(config.get(key), kind):
+            problem = f"holds a {type(config[key]).__name__}" if key in config else "is missing"
+            raise ValueError(f"{file}: {key!r} {problem}, expected {what}. Fix: copy or download it again, or name a "
+                             f"folder written by save_system")
+    return config
 
+# %% ../../nbs/core/05_system.ipynb #6178d6d6
+def _from_hub(repo:str)->Path:
+    "Download a saved system."
+    from huggingface_hub import snapshot_download
+    try: return Path(snapshot_download(repo, allow_patterns=["*.json", "*.safetensors"]))
+    except (OSError, ValueError) as e:
+        raise FileNotFoundError(f"the hub gave no {repo!r} ({type(e).__name__}). Fix: correct the name, or look after "
+                                f"the connection") from e
+
+# %% ../../nbs/core/05_system.ipynb #7a41424a
 def find_pretrained(
-    name:str|Path, # a folder, the name of something that ships with the library, or a hub id "user/repo"
+    name:str|Path, # a folder, the name of something that ships with the library, or "hf:user/repo"
 )->Path:
-    "The local folder of a saved system; a hub id is downloaded."
-    path = Path(name)
+    "The local folder of a saved system; one on the Hugging Face hub is downloaded."
+    text, path = str(name), where_it_is(name)
     if path.is_dir(): return path
-    if len(path.parts) == 1: return packaged(str(name))
-    if len(path.parts) == 2 and path.parts[0] not in ("/", ".", ".."):
-        from huggingface_hub import snapshot_download
-        return Path(snapshot_download(str(name)))
-    raise FileNotFoundError(f"there is no folder {str(name)!r}: give a folder written by save_pretrained, "
-                            f"a packaged name or a hub id")
+    if re.fullmatch(r"hf:[\w.-]+/[\w.-]+", text): return _from_hub(text[3:])
+    if len(path.parts) == 1:
+        known = {p.name: p for f in data_folders()[::-1] for p in sorted(f.glob("*")) if (p/"config.json").is_file()}
+        if text in known: return known[text]
+        raise FileNotFoundError(f"nothing called {text!r} ships with scgan_nb: there is "
+                                f"{', '.join(sorted(known)) or 'nothing yet'}; and there is no folder of this name")
+    hint = f", or hf:{text} to ask the hub" if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", text) else ""
+    raise FileNotFoundError(f"there is no folder {text!r}. Fix: give a folder written by save_pretrained, a name from "
+                            f"scgan_list{hint}")
 
 # %% ../../nbs/core/05_system.ipynb #a8433607
 def _load_network(net:nn.Module, file:Path):
     "Fill a network from a file, in 32 bits."
-    from safetensors.torch import load_file
-    net.load_state_dict({k: v.float() if v.dtype == torch.float16 else v for k, v in load_file(file).items()})
+    fill(net, read_tensors(file), file)
 
 def _load_state(system:System, file:Path):
     "Fill the state of a system from a file, if it has any."
-    from safetensors.torch import load_file
     if not system.state: return
-    if not file.is_file():
+    if not os.path.lexists(file):
         raise FileNotFoundError(f"{file} is missing: {system.name} keeps {', '.join(system.state)} there. Save the "
                                 f"system again")
-    stored = load_file(file)
+    stored = read_tensors(file)
+    check_tensors(stored, system.state, file)
     with torch.no_grad():
         for k, v in system.state.items(): v.copy_(stored[k])
 
+def make_from_config(
+    make:Callable, # a class
+    values:dict, # its arguments, from `file`
+    file:Path, # for the error
+):
+    "An object of a class, or an error that names the file of its arguments."
+    try: return make(**values)
+    except Exception as e: # of whatever kind: values of a wrong type or size fail anywhere
+        problem = (str(e).strip() or type(e).__name__).splitlines()[0][:300]
+        raise ValueError(f"{file}: {make.__name__} refuses these values: {problem}. Fix: copy or download it again"
+                         ) from e
+
 def load_system(
-    name:str|Path, # a folder, the name of something that ships with the library, or a hub id "user/repo"
+    name:str|Path, # a folder, the name of something that ships with the library, or "hf:user/repo"
     device:str|torch.device="cpu", # where to put it
     cls:type[System]|None=None, # the class; None: the registered one of the name in config.json
     fresh:bool=False, # keep networks that only training needs and the folder does not hold, newly initialised
@@ -487,11 +547,11 @@ def load_system(
     if cls.name != config["system"]:
         raise ValueError(f"{folder} holds a {config['system']!r}, not a {cls.name!r}: use {config['system']}'s class "
                          f"or load_system")
-    system = cls(**config["hyper"])
+    system = make_from_config(cls, config["hyper"], folder/"config.json")
     for n, net in system.networks.items():
         file = folder/n/"model.safetensors"
-        if file.is_file(): _load_network(net, file)
-        elif n in system.ships:
+        if os.path.lexists(file): _load_network(net, file)
+        elif n in system.ships or os.path.lexists(folder/n):
             raise FileNotFoundError(f"{file} is missing: {system.name} needs the network {n!r}. Save the system again")
         elif not fresh: delattr(system, n); system.absent += (n,)
     _load_state(system, folder/"state.safetensors")
@@ -505,5 +565,5 @@ def save_pretrained(self:System, folder:str|Path, networks:tuple[str, ...]|None=
 
 @patch(cls_method=True)
 def from_pretrained(cls:System, name:str|Path, device:str|torch.device="cpu", fresh:bool=False)->System:
-    "Rebuild from a folder, a packaged name or a hub id; see `load_system`."
+    "Rebuild from a folder, a packaged name or \"hf:user/repo\"; see `load_system`."
     return load_system(name, device, cls, fresh)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from fastcore.basics import patch
-from PIL import Image
 from torch import Tensor
 
 from ..core.pixels import Size
 from ..core.registry import register
+from ..core.weights import not_a_file
 from .base import DataError, Fault, split_names
-from .files import FileDataset, Item, choose_attributes, list_files, pair_files, read_ids, stems
+from .files import (FileDataset, Item, choose_attributes, leads_out, list_files, open_image, orphans,
+    pair_files, read_ids, read_text, stems)
 from .labels import (
     CELEBAMASK19, LANDMARK7, LabelSet, find_labels, identity_table, read_labels, table_between)
 
@@ -93,18 +95,24 @@ def read_landmarks(
 )->Tensor: # (68, 2) float as (y, x)
     "Facial landmarks from a file."
     path = Path(path)
-    if not path.exists():
-        raise DataError([Fault(str(path), "no such file", "detect the landmarks of this picture, or take it off the "
-                               "list")], "reading")
+    if problem := not_a_file(path):
+        raise DataError([Fault(str(path), problem, "detect the landmarks of this picture, or take it off the list")],
+                        "reading")
     try:
-        if path.suffix == ".npy": points = np.load(path, allow_pickle=False).astype(np.float32)
+        if path.suffix == ".npy": # mapped: a header can announce more numbers than fit into memory
+            points = np.load(path, mmap_mode="r", allow_pickle=False)
+            if points.dtype.kind not in "iuf": raise ValueError(f"numbers of the type {points.dtype}")
+            if points.shape == (68, 2): points = points.astype(np.float32)
         else:
-            points = np.array([line.split() for line in path.read_text().split("{")[-1].split("}")[0].splitlines()
+            points = np.array([line.split() for line in read_text(path).split("{")[-1].split("}")[0].splitlines()
                                if line.strip()], dtype=np.float32)
-    except ValueError as e:
+    except DataError: raise
+    except (ValueError, EOFError, OSError, MemoryError) as e:
         raise DataError([Fault(str(path), f"not a list of points ({e})", "write 68 lines 'x y'")], "reading") from None
     if points.shape != (68, 2):
         raise DataError([Fault(str(path), f"an array of shape {points.shape}", "give 68 points 'x y'")], "reading")
+    if not np.isfinite(points).all():
+        raise DataError([Fault(str(path), "points that are NaN or infinite", "detect the landmarks again")], "reading")
     return torch.from_numpy(points[:, ::-1].copy())
 
 # %% ../../nbs/datasets/10_celeba.ipynb #990ccbeb
@@ -116,11 +124,14 @@ def read_attributes(
     wanted:Iterable[str]|str=CELEBA5, # names, or "all"
 )->tuple[list[str], list[str], Tensor]: # attribute names; file names; (N, A) float of 0 and 1
     "Attributes of all pictures in the file."
-    lines = Path(path).read_text().splitlines()
+    lines = read_text(path).splitlines()
     if len(lines) < 3:
         raise DataError([Fault(str(path), f"{len(lines)} lines", "write the count, the attribute names, then a line "
                                "per picture")], "attributes")
     header = lines[1].split()
+    if twice := sorted({n for n in header if header.count(n) > 1}):
+        raise DataError([Fault(f"{path}, line 2", f"the attribute {twice[0]!r} is there {header.count(twice[0])} times",
+                               "correct the line, or download the file again")], "attributes")
     columns = choose_attributes(path, header, wanted)
     files, rows, faults = {}, [], []
     for k, line in enumerate(lines[2:], 3):
@@ -142,19 +153,20 @@ def _line_problem(fields, n, seen):
     "What is wrong with a line of an attribute file, if anything."
     if len(fields) != n + 1: return f"{len(fields) - 1} values for {n} attributes"
     if fields[0] in seen: return f"{fields[0]} is there already (line {seen[fields[0]]})"
+    if leads_out(fields[0]): return f"{fields[0]} leads out of the folder of the pictures"
     if odd := [v for v in fields[1:] if v not in ("1", "-1", "0")]: return f"{odd[0]!r} instead of 1 or -1"
 
 # %% ../../nbs/datasets/10_celeba.ipynb #abdc81a8
 def _first(root, *names):
     "The first of several files or folders that exists."
-    return next((root/n for n in names if (root/n).exists()), None)
+    return next((root/n for n in names if os.path.lexists(root/n)), None)
 
 # %% ../../nbs/datasets/10_celeba.ipynb #19316183
 def read_table(
     path:str|Path, # "name number" per line
 )->dict[str, int]:
     "A number per file name: CelebA's partition and identity files."
-    rows = [(k, line.split()) for k, line in enumerate(Path(path).read_text().splitlines(), 1) if line.strip()]
+    rows = [(k, line.split()) for k, line in enumerate(read_text(path).splitlines(), 1) if line.strip()]
     faults = [Fault(f"{path}, line {k}", f"{' '.join(f)!r} instead of 'name number'", "download the file again")
               for k, f in rows if len(f) != 2 or not f[1].isdecimal()]
     if faults: raise DataError(faults, "table")
@@ -178,6 +190,9 @@ def choose_split(
     if missing := [n for n in names if n not in partition]:
         raise DataError([Fault(n, "not in the partition file",
                                "add it there, or remove that file to have a drawn split") for n in missing], "split")
+    if odd := [n for n in names if partition[n] not in PARTITION.values()]:
+        raise DataError([Fault(n, f"in part {partition[n]} of the partition file", f"write one of " + ", ".join(
+            f"{v} ({k})" for k, v in PARTITION.items())) for n in odd], "split")
     return [i for i, n in enumerate(names) if partition[n] == PARTITION[split]]
 
 # %% ../../nbs/datasets/10_celeba.ipynb #6b085a7b
@@ -240,7 +255,7 @@ def _identities(path, files):
 def read_mask(self:CelebA, item:Item)->np.ndarray:
     "The label map of an item: a file, or drawn from its landmarks."
     if not self.landmarks: return read_ids(item.mask)
-    with Image.open(item.image) as im: width, height = im.size
+    with open_image(item.image) as im: width, height = im.size
     return mask_from_landmarks(read_landmarks(self._points(item)), height, width).numpy().astype(np.uint8)
 
 @patch
@@ -313,6 +328,9 @@ def _celebamask_items(root):
         if odd := [s for s in pictures if not s.isdecimal()]:
             raise DataError([Fault(pictures[s], "not a number", "the release calls its pictures 0.jpg, 1.jpg, ...")
                              for s in odd], "CelebAMask-HQ")
+        numbers = set(map(int, pictures))
+        without = {str(k): p[0] for k, p in parts.items() if k not in numbers}
+        faults += orphans(without, {}, images)
         return ([PartsItem(s, p, str(raw/str(int(s)//2000)/f"{int(s):05}"), parts=tuple(parts.get(int(s), ())))
                  for s, p in pictures.items()], faults)
     if images.is_dir() or not (root.is_dir() and any(f.suffix.lower() == ".jpg" for f in root.iterdir())):
@@ -346,7 +364,7 @@ class CelebAMaskHQ(FileDataset):
     ):
         root = Path(root)/"CelebAMask-HQ" if (Path(root)/"CelebAMask-HQ").is_dir() else Path(root)
         items, faults = _celebamask_items(root)
-        items = _listed(root, split, items) if split != "all" and (root/f"{split}_list.txt").exists() else \
+        items = _listed(root, split, items) if split != "all" and os.path.lexists(root/f"{split}_list.txt") else \
             [items[i] for i in choose_split(split, [i.name for i in items], None, {"train": 28, "test": 2}, seed)]
         names, columns = _celebamask_attributes(root, attrs, items)
         labels = find_labels(labels)
@@ -356,7 +374,13 @@ class CelebAMaskHQ(FileDataset):
 def _listed(root, split, items):
     "Items of a list file, in its order; what is listed but missing stays, for `check` to find."
     known = {i.name: i for i in items}
-    names = [line.split(".")[0].strip() for line in (root/f"{split}_list.txt").read_text().splitlines() if line.strip()]
+    path = root/f"{split}_list.txt"
+    listed = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    faults = [Fault(f"{path}: {f}", "the name leads out of the folder", "correct the list")
+              for f in listed if leads_out(f)]
+    names = Counter(f.split(".")[0].strip() for f in listed)
+    faults += [Fault(f"{path}: {n}", f"listed {k} times", "keep one of the lines") for n, k in names.items() if k > 1]
+    if faults: raise DataError(faults, "CelebAMask-HQ")
     folder = Path(items[0].image).parent
     return [known.get(n) or Item(n, str(folder/f"{n}.jpg"), str(folder/f"{n}.png")) for n in names]
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..core.pixels import Size
 from ..core.registry import register
+from ..core.weights import not_a_file
 from .base import DataError, Fault
 from .files import RESAMPLE, FileDataset, Item
 from .labels import FASHION7
@@ -39,17 +40,21 @@ def read_mat(
     names:Iterable[str], # of its vectors
 )->dict[str, np.ndarray]: # (N,) int64 each
     "Vectors of whole numbers from a MATLAB file."
-    if not Path(path).exists(): raise _error(path, "no such file", "unpack the data set there")
+    if problem := not_a_file(path): raise _error(path, problem, "unpack the data set there")
     h5py = _need("h5py")
     try:
         if h5py.is_hdf5(path):
             with h5py.File(path, "r") as f: found = {n: f[n][()] for n in names if n in f}
         else: found = _need("scipy.io").loadmat(path, variable_names=list(names))
-    except (OSError, ValueError, TypeError) as e:
+    except ImportError: raise
+    except Exception as e: # scipy and h5py have errors of their own
         raise _error(path, f"cannot be read ({e})", "download the file again") from None
     if missing := [n for n in names if n not in found]:
         raise _error(path, f"no variable {', '.join(missing)}", "this is another file; download it again")
-    return {n: np.asarray(found[n]).astype(np.int64).ravel() for n in names}
+    out = {n: np.asarray(found[n]).ravel() for n in names}
+    if odd := [n for n, a in out.items() if a.dtype.kind not in "iuf" or not (a == np.round(a)).all()]:
+        raise _error(path, f"{odd[0]} holds no whole numbers", "download the file again")
+    return {n: a.astype(np.int64) for n, a in out.items()}
 
 # %% ../../nbs/datasets/11_fashion.ipynb #617a8b3f
 # values of each
@@ -133,14 +138,18 @@ def __getstate__(self:FashionSynthesis): return self.__dict__ | {"_open": None}
 @patch
 def _count(self:FashionSynthesis):
     "Number of pictures; the file's arrays are looked over."
-    if not self.h5.exists(): raise _error(self.h5, "no such file", "unpack the data set so that Img/G2.h5 is there")
-    try: f = _need("h5py").File(self.h5, "r")
+    if problem := not_a_file(self.h5): raise _error(self.h5, problem, "unpack the data set so that Img/G2.h5 is there")
+    h5py = _need("h5py")
+    try: f = h5py.File(self.h5, "r")
     except OSError as e: raise _error(self.h5, f"cannot be read ({e})", "download the file again") from None
     with f:
         if missing := [k for k in ("ih", "ih_mean", "b_") if k not in f]:
             raise _error(self.h5, f"no array {', '.join(missing)}", "this is another file; download it again")
-        n, *shape = f["ih"].shape
-        if list(f["ih_mean"].shape) != shape or f["b_"].shape != (n, 1, *shape[1:]):
+        kinds = {k: f[k].dtype.kind if isinstance(f[k], h5py.Dataset) else "group" for k in ("ih", "ih_mean", "b_")}
+        if odd := [k for k, kind in kinds.items() if kind not in "iufb"]:
+            raise _error(self.h5, f"{odd[0]} holds no numbers", "this is another file; download it again")
+        n, *shape = f["ih"].shape or (0,)
+        if len(shape) != 3 or list(f["ih_mean"].shape) != shape or f["b_"].shape != (n, 1, *shape[1:]):
             raise _error(self.h5, f"arrays do not fit: ih {f['ih'].shape}, ih_mean {f['ih_mean'].shape}, b_ "
                          f"{f['b_'].shape}", "download the file again")
     return n
@@ -162,6 +171,8 @@ def read_image(self:FashionSynthesis,
 )->tuple[Tensor, tuple[int, int]]: # (3, H, W) uint8; height and width of the file
     "ih + ih_mean, cut to [0, 1], as bytes."
     x = self._plane(self._row("ih", item).astype(np.float32) + self._file()[1])
+    if not np.isfinite(x).all():
+        raise _error(item.image, "a picture of NaN or infinite values", "download the file again")
     full = x.shape[-2:]
     x = (x.clip(0, 1)*255).round().astype(np.uint8)
     if full != (self.height, self.width):
@@ -173,7 +184,10 @@ def read_image(self:FashionSynthesis,
 @patch
 def read_mask(self:FashionSynthesis, item:Item)->np.ndarray:
     "Class ids (h, w)."
-    return np.ascontiguousarray(self._plane(self._row("b_", item)[0]).astype(np.int32))
+    ids = self._row("b_", item)[0]
+    if not (ids == np.round(ids)).all():
+        raise _error(item.image, "class ids that are no whole numbers", "download the file " "again")
+    return np.ascontiguousarray(self._plane(ids.astype(np.int32)))
 
 @patch
 def files(self:FashionSynthesis, item:Item)->list[str|None]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 import csv
 import os
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from ..core.pixels import Size
 from ..core.registry import register
 from ..core.show import palette
 from .base import DataError, Fault
-from .files import FileDataset, Item, choose_attributes, pair_files
+from .files import FileDataset, Item, choose_attributes, pair_files, read_text
 from .labels import LABEL_SETS, LabelSet, find_labels, find_swaps, read_labels
 
 # %% auto #0
@@ -30,7 +31,7 @@ def labels_of(
     "Label set of a folder."
     if isinstance(classes, LabelSet) or isinstance(classes, str) and classes in LABEL_SETS: return find_labels(classes)
     if isinstance(classes, (str, Path)): return read_labels(classes)
-    found = [p for p in (Path(masks)/"labels.txt", Path(masks).parent/"labels.txt") if p.exists()]
+    found = [p for p in (Path(masks)/"labels.txt", Path(masks).parent/"labels.txt") if os.path.lexists(p)]
     if classes is None and found: return read_labels(found[0])
     if classes is None:
         raise ValueError(f"what do the ids in {masks} mean? Give classes=['ground', ...] or their number, or write "
@@ -49,21 +50,32 @@ def _row_problem(row, header, known):
     for name, value in zip(header[1:], row[1:]):
         if value.lower() not in YES + NO: return f"{name} is {value!r}: write 1 or 0"
 
+def _header_faults(path, header):
+    "Faults of the first line of the table."
+    faults = [Fault(f"{path}, line 1", f"column {k} has no name", "name the attribute, or remove the column")
+              for k, name in enumerate(header[1:], 2) if not name]
+    twice = {n for n in header[1:] if n and header[1:].count(n) > 1}
+    return faults + [Fault(f"{path}, line 1", f"the attribute {n!r} is there {header[1:].count(n)} times",
+                           "rename or remove one of the columns") for n in sorted(twice)]
+
 # %% ../../nbs/datasets/90_folder.ipynb #93b2a34e
 def read_csv(
     path:str|Path, # table with a header
     wanted:Iterable[str]|str="all", # names of attributes, or "all"
 )->tuple[list[str], dict[str, Tensor]]: # names in file order; {file name: (A,) float of 0 and 1}
     "Attributes per file."
-    path = Path(path)
-    if not path.exists(): raise DataError([Fault(str(path), "no such file", "correct the path of attrs")], "attributes")
-    text = path.read_text("utf-8-sig")
+    text = read_text(path, "correct the path of attrs")
     first = text.split("\n", 1)[0]
-    lines = [[v.strip() for v in row] for row in csv.reader(text.splitlines(), delimiter=max(",;\t", key=first.count))]
+    rows = csv.reader(text.splitlines(), delimiter=max(",;\t", key=first.count))
+    try: lines = [[v.strip() for v in row] for row in rows]
+    except csv.Error as e:
+        raise DataError([Fault(f"{path}, line {rows.line_num}", f"no table ({e})", "save it as CSV")],
+                        "attributes") from None
     if len(lines) < 2 or len(lines[0]) < 2:
         raise DataError([Fault(str(path), "no table", "write a header 'file,attribute,...' and a line per picture")],
                         "attributes")
-    header, found, faults = lines[0], {}, []
+    header, found = lines[0], {}
+    if faults := _header_faults(path, header): raise DataError(faults, "attributes")
     columns = choose_attributes(path, header[1:], wanted)
     for k, row in enumerate(lines[1:], 2):
         if not any(row): continue
@@ -105,14 +117,17 @@ class FolderDataset(FileDataset):
 def _found(root):
     "Pictures, masks and table of a folder with the usual names; else the folder itself."
     if not (root/"images").is_dir(): return root, None, None
-    return root/"images", *(p if p.exists() else None for p in (root/"masks", root/"attrs.csv"))
+    return root/"images", *(p if os.path.lexists(p) else None for p in (root/"masks", root/"attrs.csv"))
 
 def _stem(name, known): return name if name in known else os.path.splitext(name)[0]
 
 def _rows_of(items, rows, path):
     "Attributes (N, A) in the order of the items."
     known = {i.name for i in items}
-    by_stem = {_stem(f, known): v for f, v in rows.items()}
+    by_stem, lines = {_stem(f, known): v for f, v in rows.items()}, Counter(_stem(f, known) for f in rows)
+    if twice := [s for s, k in lines.items() if k > 1]:
+        raise DataError([Fault(f"{path}: {s}", "several lines for one picture: " + ", ".join(
+            f for f in rows if _stem(f, known) == s), "keep one of them") for s in twice], "attributes")
     if missing := [i for i in items if i.name not in by_stem]:
         raise DataError([Fault(i.image, f"not in {path}", "add a line for it, or remove the picture") for i in missing],
                         "attributes")

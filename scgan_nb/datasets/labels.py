@@ -4,6 +4,7 @@
 
 # %% ../../nbs/datasets/00_labels.ipynb #e4d1fe3f
 from __future__ import annotations
+import os
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from ..core.weights import read_text
 
 # %% auto #0
 __all__ = ['CELEBAMASK19', 'CELEBAMASK19_LAST', 'LANDMARK7', 'PORTRAIT10', 'FASHION7', 'COCOSTUFF182', 'COCOSTUFF183',
@@ -283,10 +286,10 @@ def read_labels(
 )->LabelSet: # named like the file, without its ending
     "Label set from a small text file beside the data."
     path = Path(path)
-    if not path.exists():
+    if not os.path.lexists(path):
         raise FileNotFoundError(f"no label file {path}: write one line per class, 'name red green blue', in the order "
                                 f"of the ids")
-    lines = [(k, fields) for k, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+    lines = [(k, fields) for k, line in enumerate(read_text(path).splitlines(), 1)
              if (fields := line.split("#")[0].split())]
     for k, fields in lines:
         if len(fields) != 4 or not all(f.isdigit() and int(f) < 256 for f in fields[1:]):

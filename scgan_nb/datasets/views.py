@@ -6,7 +6,9 @@
 from __future__ import annotations
 import json
 import os
+import re
 import shutil
+import socket
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,8 +20,8 @@ from torch import Tensor
 
 from ..core.batch import KEYS, Batch, frame_size, kind_of, packed, plain_key, unpacked
 from ..core.pixels import Size
-from ..core.runtime import with_bar
-from .base import ImageDataset
+from ..core.runtime import crc32, has_ended, this_process, with_bar
+from .base import DataError, ImageDataset
 from .labels import LANDMARK68_SWAPS, POSE18_SWAPS, apply_table, swap_table
 
 # %% auto #0
@@ -157,6 +159,32 @@ def augmented(self:ImageDataset,
     "The same samples, cut and mirrored at random while training."
     return Augmented(self, size, flip)
 
+# %% ../../nbs/datasets/02_views.ipynb #7c04a1a1
+def _damaged(folder:Path, wrong:str)->DataError:
+    return DataError(f"the cache {folder} is damaged: {wrong}. Remove this folder, and it is written again")
+
+def _about(folder:Path)->dict:
+    "What a cache says of itself."
+    try: about = json.loads((folder/"about.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError): raise _damaged(folder, "it has no readable about.json") from None
+    sums = about.get("crc32", {}) if isinstance(about, dict) else None # an earlier version wrote none
+    if not isinstance(sums, dict) or type(about.get("n")) is not int or not isinstance(about.get("keys"), list):
+        raise _damaged(folder, f"about.json holds {about!r:.60}, expected n, keys and crc32")
+    return about
+
+_whole:set[Path] = set() # caches that this process has written or checked
+
+def _check_arrays(folder:Path, progress:bool):
+    "Raise if an array of a cache is not as it was written; once in a process."
+    if folder.resolve() in _whole: return
+    about = _about(folder)
+    for k in with_bar(about["keys"], show=progress):
+        file = folder/f"{k}.npy"
+        if not file.is_file(): raise _damaged(folder, f"{k}.npy is missing")
+        if k in about.get("crc32", {}) and crc32(file) != about["crc32"][k]:
+            raise _damaged(folder, f"{k}.npy has changed since it was written: its checksum is wrong")
+    _whole.add(folder.resolve())
+
 # %% ../../nbs/datasets/02_views.ipynb #b2b43911
 class CachedDataset(View):
     "Samples from memory-mapped arrays that `cached` wrote."
@@ -165,7 +193,7 @@ class CachedDataset(View):
         like:ImageDataset, # the dataset that was cached: labels, attributes, size
     ):
         super().__init__(like)
-        self.folder, self.about = Path(folder), json.loads((Path(folder)/"about.json").read_text())
+        self.folder, self.about = Path(folder), _about(Path(folder))
         self._arrays = None
 
     @property
@@ -199,31 +227,43 @@ def _write_arrays(data, folder, progress, chunk=64):
     for a in with_bar(range(0, n, chunk), show=progress):
         for k, v in data.batch(range(a, min(n, a + chunk))).items(): arrays[k][a:a + chunk] = packed(k, v).cpu().numpy()
     for a in arrays.values(): a.flush()
-    (folder/"about.json").write_text(json.dumps({"n": n, "keys": list(arrays), "dataset": repr(data)}, indent=1))
+    sums = {k: crc32(folder/f"{k}.npy") for k in arrays}
+    about = {"n": n, "keys": list(arrays), "dataset": repr(data), "crc32": sums}
+    (folder/"about.json").write_text(json.dumps(about, indent=1))
     for f in folder.iterdir():
         with open(f, "rb+") as file: os.fsync(file.fileno())
 
 # %% ../../nbs/datasets/02_views.ipynb #7f439dc3
+def _is_left(draft:Path)->bool:
+    "Whether a killed process has left this draft: PRINT-HOST-PID-TIME.unfinished; an earlier version left HOST out."
+    name = re.fullmatch(r"[^-]+(?:-(.+))?-(\d+)-\d+\.unfinished", draft.name)
+    if name and has_ended(f"{name[1] or socket.gethostname()}-{name[2]}"): return True
+    try: return time.time() - draft.stat().st_mtime > 86400 # of another machine
+    except FileNotFoundError: return False # its process has just renamed it
+
 def make_cache(
     data:ImageDataset,
     folder:str|Path, # where caches live; each gets a folder below
-    check:bool=True, # look for faults before a new cache is written
+    check:bool=True, # look for faults before a new cache is written, and compare the checksums of one that is there
     progress:bool=True, # show a bar, where somebody looks: `with_bar`
 )->CachedDataset: # same samples, read from arrays
     "What `data.cached(folder)` calls."
     final = Path(folder)/data.fingerprint()
-    if final.exists(): return CachedDataset(final, data)
+    if final.exists():
+        if check: _check_arrays(final, progress)
+        return CachedDataset(final, data)
     if check: data.check(progress)
     Path(folder).mkdir(parents=True, exist_ok=True)
-    for old in Path(folder).glob("*.unfinished"): # left by runs that were killed
-        if time.time() - old.stat().st_mtime > 86400: shutil.rmtree(old, ignore_errors=True)
-    draft = Path(folder)/f"{final.name}-{os.getpid()}-{time.time_ns()}.unfinished"
+    for old in Path(folder).glob("*.unfinished"):
+        if _is_left(old): shutil.rmtree(old, ignore_errors=True)
+    draft = Path(folder)/f"{final.name}-{this_process()}-{time.time_ns()}.unfinished"
     draft.mkdir()
     try:
         _write_arrays(data, draft, progress)
         try: os.rename(draft, final)
         except OSError:
             if not final.exists(): raise # else another process was faster
+        else: _whole.add(final.resolve())
     finally: shutil.rmtree(draft, ignore_errors=True)
     return CachedDataset(final, data)
 
@@ -231,7 +271,7 @@ def make_cache(
 @patch
 def cached(self:ImageDataset,
     folder:str|Path, # where caches live; each gets a folder below
-    check:bool=True, # look for faults before a new cache is written
+    check:bool=True, # look for faults before a new cache is written, and compare the checksums of one that is there
     progress:bool=True, # show a bar
 )->CachedDataset:
     "The same samples, read from arrays of bytes that are written at first use."

@@ -51,6 +51,10 @@ class FID(Metric):
         if min(real, fake) < 2:
             raise ValueError(f"{self.name} has seen {real} real and {fake} generated images: it needs at least two "
                              f"of each")
+        for kind, total in (("real", self.fid.real_features_sum), ("generated", self.fid.fake_features_sum)):
+            if not torch.isfinite(total).all(): # LAPACK's eigenvalues of NaN can end the process
+                raise ValueError(f"{self.name}: the features of the {kind} images are not finite. Fix: look for NaN in "
+                                 f"the images and in the weights of the extractor")
         return {self.name: float(self.fid.compute()), f"{self.name}/real": real, f"{self.name}/generated": fake}
 
     def forward(self, images:Tensor, real:bool):

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from ..core.pixels import Size, pair
 from ..core.registry import find, register
-from ..core.system import System, find_pretrained, read_config
+from ..core.system import System, find_pretrained, make_from_config
+from ..core.weights import fill, read_json, read_tensors
 
 # %% auto #0
 __all__ = ['fit_size', 'Judge', 'stage', 'check_kinds', 'PictureClassifier', 'PictureSegmentor', 'judge_roles', 'load_judge',
@@ -156,7 +157,7 @@ class PictureSegmentor(Judge):
 
 # %% ../../nbs/networks/05_judges.ipynb #66d84c12
 def judge_roles(
-    source:str|Path|System, # name of judges that ship with the library, a folder, a hub id, or a system that holds them
+    source:str|Path|System, # name of judges that ship with the library, a folder, "hf:user/repo", or their system
 )->list[str]: # such as ["classifier", "segmentor"]
     "The roles of some judges."
     if not isinstance(source, (str, Path)):
@@ -164,22 +165,21 @@ def judge_roles(
     return sorted(p.parent.name for p in find_pretrained(source).glob("*/config.json"))
 
 def load_judge(
-    source:str|Path|System, # name of judges that ship with the library, a folder, a hub id, or a system that holds them
+    source:str|Path|System, # name of judges that ship with the library, a folder, "hf:user/repo", or their system
     role:str, # "classifier", "segmentor" or what another judge says of itself
 )->Judge|None: # frozen, in evaluation mode; None: these judges have no such role
     "One of several judges."
-    from safetensors.torch import load_file
     if role not in judge_roles(source): return None
     if not isinstance(source, (str, Path)):
         return copy.deepcopy(source.networks[role]).requires_grad_(False).eval()
     folder = find_pretrained(source)/role
-    config = read_config(folder)
+    config = read_json(folder/"config.json")
     if "name" not in config:
         raise ValueError(f"the network in {folder} has no name, so it is no judge: give a folder that `scgan_train "
                          f"judges` made, or the name of judges that ship with the library")
-    net = find("judges", role)(**config)
-    net.load_state_dict({k: v.float() for k, v in load_file(folder/"model.safetensors").items()})
-    return net.requires_grad_(False).eval()
+    net = make_from_config(find("judges", role), config, folder/"config.json")
+    file = folder/"model.safetensors"
+    return fill(net, read_tensors(file), file).requires_grad_(False).eval()
 
 # %% ../../nbs/networks/05_judges.ipynb #5da349fa
 class JudgeFeatures(nn.Module):

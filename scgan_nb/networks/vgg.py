@@ -6,13 +6,14 @@
 __all__ = ['RELU_1', 'VGG16_URL', 'VGG19_URL', 'vgg_layers', 'VGG', 'load_vgg', 'pretrained_vgg', 'vgg16', 'vgg19']
 
 # %% ../../nbs/networks/04_vgg.ipynb #18a102ae
-from pickle import UnpicklingError
+from collections.abc import Mapping
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from ..core.runtime import weight_file
+from ..core.weights import misfit, open_weights
 
 # %% ../../nbs/networks/04_vgg.ipynb #73b26dad
 def vgg_layers(
@@ -75,11 +76,10 @@ def load_vgg(
 )->VGG: # `net` itself, frozen, in evaluation mode
     "Load weights, freeze the network and switch it to evaluation mode."
     where = "the state dict"
-    if not isinstance(source, dict):
-        where = str(source)
-        try: source = torch.load(source, map_location="cpu", weights_only=True)
-        except (UnpicklingError, RuntimeError, EOFError) as e:
-            raise ValueError(f"{where} cannot be read as a file of tensors, so it is not loaded: {e}") from e
+    if not isinstance(source, Mapping): where, source = str(source), open_weights(source)
+    if not isinstance(source, Mapping):
+        raise ValueError(f"{where} holds a {type(source).__name__}, expected a state dict {{name: tensor}}. Fix: fetch "
+                         f"it again")
     by_layer = "conv1_1.weight" in source
     theirs = {str(i): name if by_layer else f"features.{i}" for name, (i, _) in vgg_layers(net.name).items()
               if name.startswith("conv")}
@@ -88,11 +88,13 @@ def load_vgg(
     for name, own in net.state_dict().items():
         _, i, leaf = name.split(".")
         if (key := f"{theirs[i]}.{leaf}") not in source: raise fail(key, "is missing")
+        if not torch.is_tensor(source[key]): raise fail(key, f"is a {type(source[key]).__name__}, expected a tensor")
         if source[key].shape != own.shape:
             raise fail(key, f"has the shape {tuple(source[key].shape)}, expected {tuple(own.shape)}")
+        if problem := misfit(key, source[key], own): raise fail(key, problem.removeprefix(f"{key} "))
         weights[name] = source[key]
     known = {f"{key}.{leaf}" for key in theirs.values() for leaf in ("weight", "bias")}
-    for key in source:
+    for key in map(str, source):
         if key.startswith("conv" if by_layer else "features.") and key not in known:
             raise fail(key, "is no layer of it")
     net.load_state_dict(weights)

@@ -4,13 +4,18 @@
 
 # %% ../../nbs/trainers/00_checkpoint.ipynb #f7bfabab
 from __future__ import annotations
-import json, os, re, shutil
+import itertools, json, os, re, shutil, time, warnings
+from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
-from torch import Tensor
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
+from ..core.runtime import crc32, has_ended, this_process
 
 # %% auto #0
-__all__ = ['fault', 'checkpoints', 'latest', 'tidy', 'save_checkpoint', 'load_checkpoint', 'check_fits']
+__all__ = ['DamagedCheckpoint', 'fault', 'step_folders', 'checkpoints', 'latest', 'tidy', 'save_checkpoint', 'load_checkpoint',
+           'read_newest', 'only_run', 'check_fits']
 
 # %% ../../nbs/trainers/00_checkpoint.ipynb #f63d940a
 def _step_folder(step:int)->str: return f"step_{step:08d}"
@@ -23,26 +28,67 @@ def _fsync(path:Path):
     finally: os.close(fd)
 
 # %% ../../nbs/trainers/00_checkpoint.ipynb #0f8686b6
+class DamagedCheckpoint(ValueError):
+    "A checkpoint that is not as it was written."
+    def __init__(self,
+        wrong:str, # what is wrong
+        message:str|None=None, # for people; None: `wrong`, and what to do about one checkpoint
+    ):
+        self.wrong = wrong
+        super().__init__(message or f"not a whole checkpoint: {wrong}. Resume from another one")
+
+def _json_object(file:Path)->dict:
+    "The JSON object in `file`; anything else there is a `DamagedCheckpoint`."
+    try: value = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError): raise DamagedCheckpoint(f"{file.parent} has no readable {file.name}")
+    if not isinstance(value, dict):
+        raise DamagedCheckpoint(f"{file} holds {type(value).__name__}, expected a JSON object")
+    return value
+
+def _manifest(path:Path)->dict[str, dict]: # {file: {"bytes": size, "crc32": checksum}}
+    "What the checkpoint at `path` says about its files."
+    found = {k: {"bytes": v} if type(v) is int else v for k, v in _json_object(path/"manifest.json").items()}
+    if "state.json" not in found: raise DamagedCheckpoint(f"{path/'manifest.json'} does not list state.json")
+    for name, entry in found.items():
+        known = isinstance(entry, dict) and entry.keys() <= {"bytes", "crc32"} and "bytes" in entry
+        if Path(name).name != name or not known or not all(type(v) is int for v in entry.values()):
+            raise DamagedCheckpoint(f"{path/'manifest.json'} says {entry!r:.60} of {name!r}, expected its size")
+    return found
+
 def fault(
     path:str|Path, # a checkpoint folder
+    content:bool=False, # compare checksums, too
 )->str|None: # None: it is complete
     "What is wrong with the checkpoint at `path`."
     path = Path(path)
     if not path.is_dir(): return f"there is no folder {path}"
-    try: sizes = json.loads((path/"manifest.json").read_text())
-    except (OSError, ValueError): return f"{path} has no readable manifest.json"
-    for name, size in sizes.items():
-        if not (path/name).is_file(): return f"{path/name} is missing"
-        if (found := (path/name).stat().st_size) != size:
-            return f"{path/name} is truncated: {found:,} bytes of {size:,}"
+    try: files = _manifest(path)
+    except DamagedCheckpoint as e: return e.wrong
+    for name, entry in files.items():
+        file, size = path/name, entry["bytes"]
+        if not file.is_file(): return f"{file} is missing"
+        if (found := file.stat().st_size) != size: return f"{file} is truncated: {found:,} bytes of {size:,}"
+        try: changed = content and "crc32" in entry and crc32(file) != entry["crc32"]
+        except OSError as e: return f"{file} cannot be read: {e.strerror}"
+        if changed: return f"{file} has changed since it was written: its checksum is wrong"
 
 # %% ../../nbs/trainers/00_checkpoint.ipynb #e94e8fc0
+def step_folders(
+    folder:str|Path, # holds checkpoints; need not exist
+)->list[Path]: # oldest first
+    "Everything in `folder` that has the name of a checkpoint, complete or not."
+    try: names = os.listdir(folder)
+    except FileNotFoundError: return []
+    except OSError as e:
+        raise ValueError(f"{folder} cannot be read ({e.strerror}), but the checkpoints of this run belong there: make "
+                         f"it a readable folder, or choose another out")
+    return sorted((Path(folder)/n for n in names if re.fullmatch(r"step_[0-9]{8,}", n)), key=lambda p: int(p.name[5:]))
+
 def checkpoints(
     folder:str|Path, # holds checkpoints; need not exist
 )->list[Path]: # oldest first
     "The complete checkpoints in `folder`."
-    found = [p for p in Path(folder).glob("step_*") if re.fullmatch(r"step_\d{8,}", p.name) and fault(p) is None]
-    return sorted(found, key=lambda p: int(p.name[5:]))
+    return [p for p in step_folders(folder) if fault(p) is None]
 
 # %% ../../nbs/trainers/00_checkpoint.ipynb #1fe93465
 def latest(
@@ -63,20 +109,38 @@ def _write(
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part/f"{name}.safetensors")
     (part/"state.json").write_text(json.dumps(state, indent=1, allow_nan=False))
     files = sorted(part.iterdir())
-    (part/"manifest.json").write_text(json.dumps({f.name: f.stat().st_size for f in files}, indent=1))
+    manifest = {f.name: {"bytes": f.stat().st_size, "crc32": crc32(f)} for f in files}
+    (part/"manifest.json").write_text(json.dumps(manifest, indent=1))
     for f in [*files, part/"manifest.json", part]: _fsync(f)
 
 # %% ../../nbs/trainers/00_checkpoint.ipynb #3215c396
+def _is_left(draft:Path)->bool:
+    "Whether nobody writes this draft any more: its process is gone, or is this one, which writes one after the other."
+    owner = re.fullmatch(r"\.step_\d+(?:\.(.+))?\.part", draft.name)[1]
+    if owner in (None, this_process()) or has_ended(owner): return True
+    try: return time.time() - draft.stat().st_mtime > 86400 # of another machine
+    except FileNotFoundError: return False
+
 def tidy(
     folder:str|Path, # holds checkpoints
     keep:int, # how many complete checkpoints stay, the newest ones
+    but:Path|None=None, # one of them that stays in any case
 ):
     "Remove what a crash left behind and all but the newest `keep` checkpoints."
-    folder = Path(folder); good = checkpoints(folder)
-    unfinished = list(folder.glob(".step_*.part"))
-    for old in unfinished + good[:max(0, len(good) - max(keep, 1))]: shutil.rmtree(old, ignore_errors=True)
+    folder = Path(folder); good = [p for p in checkpoints(folder) if p != but]
+    left = [p for p in folder.glob(".step_*.part") if _is_left(p)]
+    stay = max(keep, 1) - (but is not None)
+    for old in left + good[:max(0, len(good) - stay)]: shutil.rmtree(old, ignore_errors=True)
 
 # %% ../../nbs/trainers/00_checkpoint.ipynb #f7e857b6
+def _make_room(path:Path):
+    "Remove the damaged checkpoint at `path`, and move aside what was not written here."
+    try: _manifest(path)
+    except DamagedCheckpoint:
+        names = (f"{path.name}.foreign{i or ''}" for i in itertools.count())
+        os.rename(path, next(path.parent/n for n in names if not os.path.lexists(path.parent/n)))
+    else: shutil.rmtree(path)
+
 def save_checkpoint(
     folder:str|Path, # holds the checkpoints of one run; made if it is not there
     step:int, # number of finished steps
@@ -86,13 +150,14 @@ def save_checkpoint(
 )->Path: # folder/step_...
     "Write a checkpoint completely or not at all, then remove the ones that are no longer wanted."
     folder = Path(folder); path = folder/_step_folder(step)
-    if fault(path) is not None:
-        part = folder/f".{path.name}.part"
-        _write(part, groups, state)
-        if path.exists(): shutil.rmtree(path)
+    if fault(path, content=True) is not None:
+        part = folder/f".{path.name}.{this_process()}.part"
+        try: _write(part, groups, state)
+        except Exception: shutil.rmtree(part, ignore_errors=True); raise # a full disk, for example
+        if os.path.lexists(path): _make_room(path)
         os.rename(part, path)
         _fsync(folder)
-    tidy(folder, keep)
+    tidy(folder, keep, but=path)
     return path
 
 # %% ../../nbs/trainers/00_checkpoint.ipynb #91374d52
@@ -102,9 +167,74 @@ def load_checkpoint(
 )->tuple[dict[str, dict[str, Tensor]], dict]: # groups, state
     "Read a complete checkpoint; a damaged one is an error that names the file."
     path = Path(path)
-    if wrong := fault(path): raise ValueError(f"not a whole checkpoint: {wrong}. Resume from another one")
-    groups = {f.stem: load_file(f, device=str(device)) for f in sorted(path.glob("*.safetensors"))}
-    return groups, json.loads((path/"state.json").read_text())
+    if wrong := fault(path, content=True): raise DamagedCheckpoint(wrong)
+    groups = {}
+    for file in sorted(path/n for n in _manifest(path) if n.endswith(".safetensors")):
+        try: groups[file.stem] = load_file(file, device=str(device))
+        except SafetensorError as e: raise DamagedCheckpoint(f"{file} holds no tensors ({e})") from None
+    return groups, _json_object(path/"state.json")
+
+# %% ../../nbs/trainers/00_checkpoint.ipynb #7c02e1b2
+def read_newest(
+    folder:str|Path, # holds checkpoints; need not exist
+    read:Callable=load_checkpoint, # raises `DamagedCheckpoint`
+)->tuple|None: # the checkpoint, and what `read` makes of it; None: there is none, whole or not
+    "Read the newest checkpoint of those that can be read, with a warning for each newer one that cannot."
+    faults = []
+    for path in reversed(step_folders(folder)):
+        try: found = read(path)
+        except DamagedCheckpoint as e: faults.append(e.wrong); continue
+        for wrong in faults: warnings.warn(f"{wrong}: this checkpoint is skipped, the run goes on from {path.name}")
+        return path, found
+    if not faults: return None
+    more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
+    wrong = f"{folder} holds no checkpoint that can be read: {'; '.join(faults[:5])}{more}"
+    raise DamagedCheckpoint(wrong, f"{wrong}. Move its step_... folders away to begin anew, or put back a copy")
+
+# %% ../../nbs/trainers/00_checkpoint.ipynb #7c02e1c2
+_held:set[Path] = set() # the locks of this process
+
+def _owner(lock:Path)->str|None: # "": nobody wrote a name into it; None: there is no lock
+    "The process that a lock names."
+    for wait in (0, .2): # it may be written at this moment
+        time.sleep(wait)
+        try: name = lock.read_text(errors="replace").strip()
+        except FileNotFoundError: return None
+        if name: return name
+    return ""
+
+def _take_over(lock:Path, owner:str):
+    "Remove the lock of a process that is gone."
+    aside = lock.with_name(f".lock.{this_process()}")
+    try: os.rename(lock, aside)
+    except FileNotFoundError: return # another process was faster
+    if aside.read_text(errors="replace").strip() == owner: aside.unlink()
+    else: os.rename(aside, lock) # another process was faster, and this is its lock
+
+@contextmanager
+def only_run(
+    out:str|Path, # folder of a run; made if it is not there
+):
+    "Inside the block no other process trains in `out`; if one does, this is an error."
+    folder = Path(out).resolve(); folder.mkdir(parents=True, exist_ok=True)
+    lock = folder/".lock"
+    while True:
+        try: fd = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        except FileExistsError: pass
+        else: break
+        owner = _owner(lock)
+        if owner is None: continue
+        if owner == "" or has_ended(owner) or owner == this_process() and lock not in _held: _take_over(lock, owner)
+        else:
+            host, _, pid = owner.rpartition("-")
+            raise ValueError(f"{out} is in use: process {pid} on {host} trains there. Wait for it, or choose another "
+                             f"out; if that process is gone, remove {lock}")
+    with open(fd, "w") as f: f.write(this_process())
+    _held.add(lock)
+    try: yield
+    finally:
+        _held.discard(lock)
+        if _owner(lock) == this_process(): lock.unlink(missing_ok=True)
 
 # %% ../../nbs/trainers/00_checkpoint.ipynb #1db24d30
 def check_fits(
@@ -112,7 +242,7 @@ def check_fits(
     wanted:dict[str, Tensor], # of the system at hand
     what:str, # what to call them in the error, such as "networks"
 ):
-    "Raise unless `saved` and `wanted` have the same names and shapes."
+    "Raise unless `saved` and `wanted` have the same names, shapes and kinds of numbers: floating or not."
     for name in list(wanted) + [k for k in saved if k not in wanted]:
         if name not in saved:
             raise ValueError(f"{what}: {name} is not in the checkpoint; it was written by another system or with other "
@@ -121,3 +251,6 @@ def check_fits(
         if saved[name].shape != wanted[name].shape:
             raise ValueError(f"{what}: {name} has shape {tuple(saved[name].shape)} in the checkpoint, but "
                              f"{tuple(wanted[name].shape)} here: build the system with the options of the checkpoint")
+        if saved[name].is_floating_point() != wanted[name].is_floating_point():
+            raise ValueError(f"{what}: {name} holds {saved[name].dtype} in the checkpoint, but {wanted[name].dtype} "
+                             f"here: use a checkpoint that was not changed since it was written")

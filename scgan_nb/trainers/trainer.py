@@ -4,7 +4,7 @@
 
 # %% ../../nbs/trainers/02_trainer.ipynb #2acd5a18
 from __future__ import annotations
-import copy, hashlib, json, math, os, signal, threading
+import copy, errno, hashlib, json, math, os, signal, sys, threading
 from array import array
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
@@ -21,12 +21,13 @@ from ..core.runtime import best_device, one_device, seeded, step_seed
 from ..core.show import grid
 from ..core.system import System, Update, optimiser_options, training_only
 from ..networks.layers import synchronise_batch_norms
-from .checkpoint import check_fits, latest, load_checkpoint, save_checkpoint, tidy
-from .progress import reporter
+from .checkpoint import (DamagedCheckpoint, check_fits, latest, load_checkpoint, only_run,
+                                          read_newest, save_checkpoint)
+from .progress import Reporter, reporter
 
 # %% auto #0
 __all__ = ['Decay', 'sample_order', 'Wrapped', 'Feed', 'lr_factor', 'make_optimisers', 'Averages', 'NonFiniteLoss', 'Trainer',
-           'seed_draws', 'describe']
+           'seed_draws', 'describe', 'state_fault']
 
 # %% ../../nbs/trainers/02_trainer.ipynb #673cdc19
 @lru_cache(maxsize=4)
@@ -143,7 +144,7 @@ class Averages:
     def state_dict(self)->dict[str, Tensor]:
         return {f"{n}.{k}": v for n, net in self.shadows.items() for k, v in net.state_dict().items()}
 
-# %% ../../nbs/trainers/02_trainer.ipynb #4340877e
+# %% ../../nbs/trainers/02_trainer.ipynb #fcaa3de6
 class NonFiniteLoss(FloatingPointError):
     "A loss or a weight has become infinite or not a number."
 
@@ -158,7 +159,7 @@ class Trainer:
         out:str|Path|None=None, # folder for checkpoints, history and sample grids; None: nothing is written
         device:str|torch.device|None=None, # None: the fastest there is
         precision:str|None=None, # "no", "bf16" or "fp16"; None: what `accelerate launch` was told, else "no"
-        channels_last:bool|None=None, # memory layout of images and convolutions; None: not on CPUs, where it is slower
+        channels_last:bool|None=None, # memory layout of convolutions; None: not on CPUs in 32 bits, where it is slower
         compile:bool|tuple[str, ...]=False, # torch.compile: True for all networks, or the names of some
         ema:float|Callable[[int], float]|None=None, # memory of the averaged weights, see `Averages`; None: no averages
         accumulate:int=1, # micro batches whose gradients are added up in a step
@@ -187,6 +188,7 @@ class Trainer:
         self.optimisers = make_optimisers(system)
         self.averages = None if ema is None else Averages(self._named(system.ema, "ema"), ema)
         if compile: self._compile(compile)
+        self._alone = False # this trainer holds the lock of `out`
         self.reporter = reporter(progress if self.rank == 0 else None, self.out if self.rank == 0 else None)
         if self.out is not None or not isinstance(resume, bool): self._resume(resume)
 
@@ -195,7 +197,7 @@ class Trainer:
         name = self.system.name or type(self.system).__name__
         return f"Trainer({name}: {self.steps} steps of {self.batch}, {where}, precision {self.precision})"
 
-# %% ../../nbs/trainers/02_trainer.ipynb #8c91cfae
+# %% ../../nbs/trainers/02_trainer.ipynb #bcffd95a
 @patch
 def _place(self:Trainer, device, precision:str|None, channels_last:bool|None):
     "Choose process, device and precision; bring the system there, equal on all processes."
@@ -209,7 +211,7 @@ def _place(self:Trainer, device, precision:str|None, channels_last:bool|None):
     if self.precision not in kinds:
         raise ValueError(f"precision={self.precision!r} is unknown: choose {', '.join(kinds)}")
     self.dtype = kinds[self.precision]
-    last = self.device.type != "cpu" if channels_last is None else channels_last
+    last = (self.device.type != "cpu" or self.precision != "no") if channels_last is None else channels_last
     self.layout = torch.channels_last if last else torch.contiguous_format
     self.scaler = torch.amp.GradScaler("cpu" if self.device.type == "meta" else self.device.type,
                                        enabled=self.precision == "fp16")
@@ -342,9 +344,9 @@ def to_device(self:Trainer, batch:Batch)->Batch:
     return Batch({k: move(v) for k, v in batch.items()})
 
 @patch
-def _moves(self:Trainer, name:str)->int:
-    "How often the network `name` has moved before this step, as a function of the step."
-    return max(u.count(self.steps) for u in self.system.updates if name in u.trains)
+def _moves(self:Trainer, name:str, step:int)->int:
+    "How often the network `name` has moved before `step`."
+    return max(u.count(step) for u in self.system.updates if name in u.trains)
 
 @patch
 def step(self:Trainer,
@@ -364,7 +366,7 @@ def _step(self:Trainer, micros:list[Batch])->dict[str, Tensor]:
     for i, update in enumerate(self.system.updates):
         if update.due(self.steps): terms |= self._update(i, update, micros); moved |= set(update.trains)
     for name in moved & set(self.averages.networks if self.averages else ()):
-        self.averages.update(name, self._moves(name))
+        self.averages.update(name, self._moves(name, self.steps))
     with torch.no_grad(): self.system.end_step()
     self._same_everywhere([b for net in self.system.networks.values() if net.training for b in net.buffers()])
     self._average(t for t in self.system.state.values() if t.is_floating_point())
@@ -372,7 +374,12 @@ def _step(self:Trainer, micros:list[Batch])->dict[str, Tensor]:
     return terms
 
 # %% ../../nbs/trainers/02_trainer.ipynb #e8237ac9
-def _ignore_interrupt(worker:int): signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _signals(*names:str)->list[signal.Signals]:
+    "The signals of these names that the operating system has."
+    return [signal.Signals[n] for n in names if n in signal.Signals.__members__]
+
+def _ignore_interrupt(worker:int):
+    for s in _signals("SIGINT", "SIGHUP"): signal.signal(s, signal.SIG_IGN)
 
 @patch
 def _batches(self:Trainer, start:int, stop:int):
@@ -393,7 +400,17 @@ def _log(self:Trainer):
     self._recent = []
     if sums:
         self.history.append({"step": self.steps} | {k: sum(v)/len(v) for k, v in sums.items()})
-        self.reporter.log(self.history)
+        self._tell(lambda r: r.log(self.history))
+
+@patch
+def _tell(self:Trainer, message:Callable):
+    "Call the reporter. If nobody reads what it prints any more, it prints nothing from then on; the records are kept."
+    try: message(self.reporter)
+    except OSError as e:
+        if type(self.reporter) is Reporter or e.errno not in (errno.EPIPE, errno.EIO): raise
+        self.reporter = Reporter(self.reporter.out)
+        if sys.stdout is sys.__stdout__: # what is printed later goes nowhere
+            nowhere = os.open(os.devnull, os.O_WRONLY); os.dup2(nowhere, sys.stdout.fileno()); os.close(nowhere)
 
 # %% ../../nbs/trainers/02_trainer.ipynb #a43109a2
 @patch(as_prop=True)
@@ -431,7 +448,8 @@ def _show(self:Trainer):
     "Make the grid and hand it to the reporter."
     images = self.sample()
     rows = self.system.rows(self.sample_batch, images, self.feed.data.palette)
-    self.reporter.show(self.steps, grid([x for row in rows.values() for x in row], ncol=len(images), rows=list(rows)))
+    picture = grid([x for row in rows.values() for x in row], ncol=len(images), rows=list(rows))
+    self._tell(lambda r: r.show(self.steps, picture))
     if self.on_sample is not None: self.on_sample(self, images)
 
 # %% ../../nbs/trainers/02_trainer.ipynb #9eaf3fbb
@@ -492,11 +510,28 @@ def _check_storable(self:Trainer):
                             f"dicts, " f"or train without out") from None
 
 @patch
+def _groups(self:Trainer)->dict[str, dict[str, Tensor]]:
+    "The tensors of a checkpoint."
+    groups = dict(networks=self._tensors(), optimisers=self._moments())
+    return groups if self.averages is None else groups | dict(ema=self.averages.state_dict())
+
+@patch
 def _check_finite(self:Trainer):
-    "Raise if a weight or a moment is not finite."
-    for name, t in [*self.system.named_parameters(), *self._moments().items()]:
-        if not t.isfinite().all():
-            raise NonFiniteLoss(f"{name} is not finite after step {self.steps}. {self._advice()}")
+    "Raise if a weight, an average or a moment is not finite."
+    for group in self._groups().values():
+        for name, t in group.items():
+            if not t.isfinite().all():
+                raise NonFiniteLoss(f"{name} is not finite after step {self.steps}. {self._advice()}")
+
+@patch
+@contextmanager
+def _only_run(self:Trainer):
+    "Inside the block no other run writes to `out`; the first process of a job speaks for all of them."
+    if self.out is None or self.rank or self._alone: yield; return
+    with only_run(self.out):
+        self._alone = True
+        try: yield
+        finally: self._alone = False
 
 @patch
 def save(self:Trainer)->Path|None:
@@ -505,14 +540,49 @@ def save(self:Trainer)->Path|None:
     self._collect(); self._check_finite()
     path = None
     if self.rank == 0:
-        groups = dict(networks=self._tensors(), optimisers=self._moments())
-        if self.averages is not None: groups["ema"] = self.averages.state_dict()
         state = dict(format=2, step=self.steps, run=self._identity(), frozen=self._frozen_hash(),
                      rates=self._rates(self.steps), history=self.history, recent=self._recent,
                      scaler=self.scaler.state_dict())
-        path = save_checkpoint(self.out/"checkpoints", self.steps, groups, state, self.keep)
+        with self._only_run():
+            path = save_checkpoint(self.out/"checkpoints", self.steps, self._groups(), state, self.keep)
     PartialState().wait_for_everyone()
     return path
+
+# %% ../../nbs/trainers/02_trainer.ipynb #7c03f1b1
+def _is_row(row)->bool: return isinstance(row, dict) and all(type(v) in (int, float) for v in row.values())
+
+def state_fault(
+    state:dict, # of a checkpoint
+    folder:str, # the name of the checkpoint's folder
+)->str|None: # None: it is as a run writes it
+    "What is wrong with the values of a `state.json`."
+    kinds = dict(format=int, step=int, run=dict, frozen=str, rates=str, history=list, recent=list, scaler=dict)
+    for key, kind in kinds.items():
+        if key not in state: return f"has no {key!r}"
+        if type(state[key]) is not kind: return f"has {key}={state[key]!r:.60}, expected {kind.__name__}"
+    step = state["step"]
+    if state["format"] != 2: return f"has format={state['format']}, but this version reads format=2"
+    if step < 0: return f"has step={step}, but steps are counted from 0"
+    if folder.startswith("step_") and folder[5:].isdigit() and int(folder[5:]) != step:
+        return f"has step={step}, but its folder is {folder}"
+    for row in state["history"]:
+        if not _is_row(row) or "step" not in row: return f"has a row {row!r:.60} in its history, expected numbers"
+    for row in state["recent"]:
+        if not (isinstance(row, list) and len(row) == 3 and isinstance(row[1], str) and _is_row(row[2])):
+            return f"has losses {row!r:.60} of its last steps, expected a step, an update and its terms"
+
+@patch
+def _read(self:Trainer, path:str|Path)->tuple[dict[str, dict[str, Tensor]], dict]: # groups, state
+    "A checkpoint of some run; what no run has written is a `DamagedCheckpoint`."
+    path = Path(path); groups, state = load_checkpoint(path)
+    if wrong := state_fault(state, path.name): raise DamagedCheckpoint(f"{path/'state.json'} {wrong}")
+    for name in ["networks", "optimisers"] + ["ema"]*(state["run"].get("ema") is not None):
+        if name not in groups: raise DamagedCheckpoint(f"{path} has no {name}.safetensors")
+    for name, group in groups.items():
+        for key, t in group.items():
+            if t.is_floating_point() and (t.element_size() < 2 or not t.isfinite().all()):
+                raise DamagedCheckpoint(f"{path/name}.safetensors: {key} is not finite")
+    return groups, state
 
 # %% ../../nbs/trainers/02_trainer.ipynb #ffc355cd
 def _difference(key:str, then, now)->str:
@@ -528,7 +598,11 @@ def restore(self:Trainer,
     same_run:bool=False, # seed, batch, data, schedules and updates must be as they were, too
 ):
     "Take weights, averages, moments, step and history from a checkpoint."
-    groups, state = load_checkpoint(path)
+    self._take(path, *self._read(path), same_run)
+
+@patch
+def _take(self:Trainer, path:str|Path, groups:dict, state:dict, same_run:bool):
+    "Take what `_read` has read, if it fits."
     now = self._identity()
     for key in now if same_run else ("system", "hyper"):
         then = state["run"].get(key)
@@ -537,25 +611,49 @@ def restore(self:Trainer,
                              f"another out")
     if same_run and state["rates"] != self._rates(state["step"]):
         raise ValueError(f"{path} was trained with other learning rates in its {state['step']} steps than "
-                         f"decay={describe(self.decay)} gives: " f"use the same schedule, or start a new run from "
+                         f"decay={describe(self.decay)} gives: use the same schedule, or start a new run from "
                          f"these weights with another out and resume={str(path)!r}")
     if state["frozen"] != self._frozen_hash():
         raise ValueError(f"{path} was trained with other weights of {', '.join(self.system.frozen)}: take them from "
                          f"the same stage")
     mine = self._tensors()
-    check_fits(groups["networks"], mine, "networks")
+    check_fits(groups["networks"], mine, f"{path}: networks")
+    if self.averages is not None and "ema" in groups:
+        check_fits(groups["ema"], self.averages.state_dict(), f"{path}: ema")
+    saved = groups["optimisers"]; check_fits(saved, self._expected_moments(saved), f"{path}: optimisers")
+    if state["run"].get("updates") == now["updates"] and now["precision"] != "fp16": # which may leave out steps
+        for net in self.optimisers:
+            if self._moves(net, state["step"]) and not any(k.startswith(net + "/") for k in saved):
+                raise ValueError(f"{path}: optimisers: there are no moments of {net}, which has moved: use a "
+                                 f"checkpoint " f"that was not changed since it was written")
+    scales = self.scaler.is_enabled() and state["scaler"]
+    if scales and not (_is_row(scales) and scales.keys() == self.scaler.state_dict().keys()):
+        raise ValueError(f"{path} has the loss scale {scales}, expected numbers called "
+                          f"{', '.join(self.scaler.state_dict())}: use a checkpoint that was not changed since it was "
+                         f"written")
     with torch.no_grad():
         for k, v in mine.items(): v.copy_(groups["networks"][k])
     if self.averages is not None: self._restore_averages(groups)
-    self._restore_moments(groups["optimisers"])
-    if self.scaler.is_enabled() and state["scaler"]: self.scaler.load_state_dict(state["scaler"])
+    self._restore_moments(saved)
+    if scales: self.scaler.load_state_dict(scales)
     self.steps, self.history, self._recent = state["step"], state["history"], state["recent"]
+
+@patch
+def _expected_moments(self:Trainer, saved:dict[str, Tensor])->dict[str, Tensor]:
+    "Tensors with the names and shapes of the moments, for those parameters of which `saved` has any."
+    there, names = {k.rpartition("/")[0] for k in saved}, {p: n for n, p in self.system.named_parameters()}
+    expected = {}
+    for net, optimiser in self.optimisers.items():
+        moments = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"]*optimiser.defaults["amsgrad"]
+        for p in (p for g in optimiser.param_groups for p in g["params"] if f"{net}/{names[p]}" in there):
+            expected |= {f"{net}/{names[p]}/{m}": p for m in moments} | {f"{net}/{names[p]}/step": torch.zeros(())}
+    return expected
 
 @patch
 def _restore_averages(self:Trainer, groups:dict):
     "Averages from the checkpoint, or from its weights if it has none."
     for name, shadow in self.averages.shadows.items():
-        source = groups.get("ema") or groups["networks"]
+        source = groups.get("ema", groups["networks"])
         shadow.load_state_dict({k.removeprefix(name + "."): v for k, v in source.items() if k.startswith(name + ".")})
 
 @patch
@@ -579,9 +677,8 @@ def _resume(self:Trainer, resume:bool|str|Path):
     self._check_storable()
     used = self.out is not None and any((self.out/n).exists() for n in ("checkpoints", "history.jsonl", "samples"))
     if resume is True:
-        if used and self.rank == 0: tidy(self.out/"checkpoints", self.keep)
-        path = latest(self.out/"checkpoints") if used else None
-        if path is not None: self.restore(path, same_run=True)
+        found = read_newest(self.out/"checkpoints", self._read) if used else None
+        if found is not None: self._take(found[0], *found[1], same_run=True)
         return
     if used:
         raise FileExistsError(f"{self.out} already holds a run: choose another out, remove it, or go on with "
@@ -591,13 +688,14 @@ def _resume(self:Trainer, resume:bool|str|Path):
 # %% ../../nbs/trainers/02_trainer.ipynb #de25d84a
 @contextmanager
 def _polite_signals(enabled:bool):
-    "Note SIGINT and SIGTERM instead of obeying at once; obey after the block."
+    "Note SIGINT, SIGTERM and SIGHUP instead of obeying at once; obey after the block. Ignored ones stay ignored."
     caught = []
     def note(number, frame):
-        if caught: raise KeyboardInterrupt
-        caught.append(number)
+        if not caught: caught.append(number)
+        elif number not in _signals("SIGHUP"): raise KeyboardInterrupt
     enabled = enabled and threading.current_thread() is threading.main_thread()
-    before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)} if enabled else {}
+    heard = [s for s in _signals("SIGINT", "SIGTERM", "SIGHUP") if signal.getsignal(s) not in (signal.SIG_IGN, None)]
+    before = {s: signal.signal(s, note) for s in heard} if enabled else {}
     try: yield caught
     finally:
         for s, handler in before.items(): signal.signal(s, handler)
@@ -610,11 +708,11 @@ def fit(self:Trainer,
     "Train; save at the end and when interrupted."
     if self.steps >= steps: return self
     cuda = [self.device] if self.device.type == "cuda" else []
-    with _polite_signals(self.processes == 1) as caught, torch.random.fork_rng(devices=cuda):
+    with _polite_signals(self.processes == 1) as caught, self._only_run(), torch.random.fork_rng(devices=cuda):
         self.system.train()
-        self.reporter.start(self.steps, steps, self.history)
+        self._tell(lambda r: r.start(self.steps, steps, self.history))
         try: self._loop(steps, caught)
-        finally: self.reporter.stop(self.history)
+        finally: self._tell(lambda r: r.stop(self.history))
         self.save()
     return self
 
@@ -627,7 +725,7 @@ def _loop(self:Trainer, steps:int, caught:list):
     micros = self._batches(self.steps*self.accumulate, steps*self.accumulate)
     while self.steps < steps and not caught:
         self.step([next(micros) for _ in range(self.accumulate)])
-        self.reporter.advance(self.steps)
+        self._tell(lambda r: r.advance(self.steps))
         if self.steps % self.log_every == 0: self._log()
         if shows and (self.steps % self.sample_every == 0 or self.steps == steps): self._show()
         if self.save_every and self.steps % self.save_every == 0: self.save()
