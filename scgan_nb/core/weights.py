@@ -13,6 +13,7 @@ import stat
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -162,9 +163,12 @@ def _beside(folder, end): return folder.with_name(f".{folder.name}.{end}")
 
 def _move_rest(old, folder, mine):
     "Take over what does not belong to the thing that was saved, and remove the old folder."
-    for p in old.iterdir():
-        if not mine(p) and not os.path.lexists(folder/p.name): p.rename(folder/p.name)
-    shutil.rmtree(old, ignore_errors=True)
+    for p in list(old.iterdir()):
+        if mine(p): shutil.rmtree(p, ignore_errors=True) if p.is_dir() else p.unlink()
+        elif not os.path.lexists(folder/p.name): p.rename(folder/p.name)
+    if not any(old.iterdir()): old.rmdir(); return
+    names = (folder.with_name(f"{folder.name}.rest{k}") for k in count(1)) # somebody's file under one of our names
+    old.rename(next(p for p in names if not os.path.lexists(p)))
 
 @contextmanager
 def whole_folder(

@@ -114,13 +114,13 @@ class ClassifierExtractor(JudgeExtractor):
         answers = torch.tensor(list(itertools.product((0, 1), repeat=len(self.kinds))), device=p.device) # (2^m,m)
         return torch.where(answers == 1, p[:, None], 1 - p[:, None]).prod(-1) # (B,2^m)
 
-# %% ../../nbs/metrics/00_features.ipynb #5a57bf2b
+# %% ../../nbs/metrics/00_features.ipynb #a6016987
 class JudgeSet(dict):
     "Trained judges by role, and the `extractor` of features among them."
     def __repr__(self): return f"JudgeSet({', '.join(f'{role}: {judge.name}' for role, judge in self.items())})"
 
 def judges(
-    source="faces-nets", # name of judges that ship with the library, a folder, a hub id, or a system
+    source="faces-nets", # name of judges that ship with the library, a folder, "hf:user/repo", or a system
     kinds:tuple[str, ...]|None=None, # see `ClassifierExtractor`; None: the classifier's own
 )->JudgeSet: # "extractor", and the roles: "classifier", "segmentor"...
     "Trained judges by name."
