@@ -129,3 +129,10 @@ def test_notebooks_are_small():
     for notebook in (ROOT/"nbs").rglob("*.ipynb"):
         if ".ipynb_checkpoints" not in notebook.parts:
             assert notebook.stat().st_size < 600_000, f"{notebook.name} has {notebook.stat().st_size/1e3:.0f} KB"
+
+
+def test_notebooks_name_no_place_of_one_machine():
+    for notebook in (ROOT/"nbs").rglob("*.ipynb"):
+        if ".ipynb_checkpoints" in notebook.parts: continue
+        found = re.search(r"site-packages|(?<![\w.])/(?:home|root|work|Users)/\w+", notebook.read_text(encoding="utf-8"))
+        assert not found, f"{notebook.name} holds {found[0]}: clear that output"
