@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 # %% auto #0
 __all__ = ['not_a_file', 'check_file', 'read_text', 'read_json', 'read_tensors', 'misfit', 'few', 'check_tensors', 'fill',
-           'open_weights', 'to_disk', 'whole_folder', 'where_it_is']
+           'open_weights', 'sync', 'to_disk', 'whole_folder', 'where_it_is']
 
 # %% ../../nbs/core/07_weights.ipynb #33e571b9
 def not_a_file(
@@ -148,16 +148,21 @@ def open_weights(
         raise ValueError(f"{path} is not a file of tensors written by torch.save: it is damaged or of another kind. "
                          f"Fetch it again") from None
 
-# %% ../../nbs/core/07_weights.ipynb #a2b7d837
+# %% ../../nbs/core/07_weights.ipynb #d122952c
+def sync(
+    path:Path, # a file or a folder
+):
+    "Return when `path` is on the disk and not only in the system's cache."
+    if path.is_dir() and os.name == "nt": return # Windows can sync files only
+    fd = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try: os.fsync(fd)
+    finally: os.close(fd)
+
 def to_disk(
     path:Path, # a folder
 ):
     "Bring a folder and everything in it to the disk."
-    for p in [*path.rglob("*"), path]:
-        if p.is_dir() and os.name == "nt": continue # Windows can sync files only
-        fd = os.open(p, os.O_RDONLY if p.is_dir() else os.O_RDWR)
-        try: os.fsync(fd)
-        finally: os.close(fd)
+    for p in [*path.rglob("*"), path]: sync(p)
 
 def _beside(folder, end): return folder.with_name(f".{folder.name}.{end}")
 

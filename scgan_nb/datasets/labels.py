@@ -22,7 +22,7 @@ __all__ = ['CELEBAMASK19', 'CELEBAMASK19_LAST', 'LANDMARK7', 'PORTRAIT10', 'FASH
            'CELEBAMASK19_TO_LAST', 'CELEBAMASK19_TO_PORTRAIT10', 'COCOSTUFF182_TO_183', 'ADE20K_RAW_TO_151',
            'ADE20K_RAW_TO_150', 'LABEL_SETS', 'REDUCTIONS', 'POSE18_SWAPS', 'LANDMARK68_SWAPS', 'LabelSet',
            'bit_colour', 'label_table', 'identity_table', 'apply_table', 'reduction', 'swap_table', 'find_labels',
-           'table_between', 'find_swaps', 'read_labels', 'write_labels']
+           'labels_with', 'table_between', 'find_swaps', 'read_labels', 'write_labels']
 
 # %% ../../nbs/datasets/00_labels.ipynb #88f12854
 @dataclass(frozen=True)
@@ -249,7 +249,7 @@ REDUCTIONS = {("celebamask19", "celebamask19_last"): CELEBAMASK19_TO_LAST,
               ("cocostuff182", "cocostuff183"): COCOSTUFF182_TO_183, ("ade20k151_raw", "ade20k151"): ADE20K_RAW_TO_151,
               ("ade20k151_raw", "ade20k150"): ADE20K_RAW_TO_150}
 
-# %% ../../nbs/datasets/00_labels.ipynb #3ab4f9ba
+# %% ../../nbs/datasets/00_labels.ipynb #e2b39ac5
 def find_labels(
     labels:str|LabelSet, # a name of `LABEL_SETS`, or a set of your own
 )->LabelSet:
@@ -258,6 +258,12 @@ def find_labels(
     if labels not in LABEL_SETS:
         raise ValueError(f"unknown label set {labels!r}: choose one of {', '.join(LABEL_SETS)}, or give a LabelSet")
     return LABEL_SETS[labels]
+
+def labels_with(
+    classes:list[str], # names in the order of their ids
+)->str|None: # a name of `LABEL_SETS`; None: no known set has these classes
+    "The name of the label set that has exactly these classes."
+    return next((name for name, labels in LABEL_SETS.items() if list(labels.classes) == list(classes)), None)
 
 # %% ../../nbs/datasets/00_labels.ipynb #d5e1128f
 def table_between(
