@@ -317,7 +317,6 @@ def _parts(folder):
         if number.isdecimal() and "_" in f: found.setdefault(int(number), []).append(os.path.join(folder, f))
     return found
 
-# %% ../../nbs/datasets/10_celeba.ipynb #4cf24f3d
 def _celebamask_items(root):
     "Items and faults of whichever layout is there."
     images, merged, raw = root/"CelebA-HQ-img", root/"CelebAMaskHQ-mask", root/"CelebAMask-HQ-mask-anno"
@@ -347,29 +346,6 @@ def _flat_items(root):
                for m in sorted(maps - set(pictures))]
     return [Item(s, p, str(root/f"{s}.png")) for s, p in pictures.items()], faults
 
-# %% ../../nbs/datasets/10_celeba.ipynb #40fc5ec7
-@register("datasets")
-class CelebAMaskHQ(FileDataset):
-    "CelebAMask-HQ with 19 classes, or reduced to SCGAN's seven."
-    name, splits = "celebamask-hq", ("train", "test")
-
-    def __init__(self,
-        root:str|Path, # in any of the three layouts
-        size:Size=128, # of the images: side, or (height, width)
-        split:str="train", # "train", "test" or "all"
-        labels:str|LabelSet="celebamask19", # or "landmark7"
-        attrs:Iterable[str]|str|None=None, # names, or "all"; None: SCGAN's five if there is an attribute file
-        seed:int=0, # of the split, where there are no lists
-        **kw, # `crop`, `threads`, `resample` of `FileDataset`
-    ):
-        root = Path(root)/"CelebAMask-HQ" if (Path(root)/"CelebAMask-HQ").is_dir() else Path(root)
-        items, faults = _celebamask_items(root)
-        items = _listed(root, split, items) if split != "all" and os.path.lexists(root/f"{split}_list.txt") else \
-            [items[i] for i in choose_split(split, [i.name for i in items], None, {"train": 28, "test": 2}, seed)]
-        names, columns = _celebamask_attributes(root, attrs, items)
-        labels = find_labels(labels)
-        super().__init__(items, labels, names, size, table_between(CELEBAMASK19, labels), columns, faults, **kw)
-
 # %% ../../nbs/datasets/10_celeba.ipynb #12304250
 def _listed(root, split, items):
     "Items of a list file, in its order; what is listed but missing stays, for `check` to find."
@@ -398,13 +374,33 @@ def _celebamask_attributes(root, attrs, items):
                          for i in missing], "CelebAMask-HQ")
     return names, {"attrs": values[[row[i.name] for i in items]]}
 
-# %% ../../nbs/datasets/10_celeba.ipynb #b1ab829c
-@patch
-def read_mask(self:CelebAMaskHQ, item:Item)->np.ndarray:
-    "The label map of an item: a file, or merged from its parts."
-    return merge_parts(item) if isinstance(item, PartsItem) else read_ids(item.mask)
+# %% ../../nbs/datasets/10_celeba.ipynb #40fc5ec7
+@register("datasets")
+class CelebAMaskHQ(FileDataset):
+    "CelebAMask-HQ with 19 classes, or reduced to SCGAN's seven."
+    name, splits = "celebamask-hq", ("train", "test")
 
-@patch
-def files(self:CelebAMaskHQ, item:Item)->list[str|None]:
-    "Every file that goes into the sample of an item."
-    return [item.image, *(item.parts if isinstance(item, PartsItem) else [item.mask])]
+    def __init__(self,
+        root:str|Path, # in any of the three layouts
+        size:Size=128, # of the images: side, or (height, width)
+        split:str="train", # "train", "test" or "all"
+        labels:str|LabelSet="celebamask19", # or "landmark7"
+        attrs:Iterable[str]|str|None=None, # names, or "all"; None: SCGAN's five if there is an attribute file
+        seed:int=0, # of the split, where there are no lists
+        **kw, # `crop`, `threads`, `resample` of `FileDataset`
+    ):
+        root = Path(root)/"CelebAMask-HQ" if (Path(root)/"CelebAMask-HQ").is_dir() else Path(root)
+        items, faults = _celebamask_items(root)
+        items = _listed(root, split, items) if split != "all" and os.path.lexists(root/f"{split}_list.txt") else \
+            [items[i] for i in choose_split(split, [i.name for i in items], None, {"train": 28, "test": 2}, seed)]
+        names, columns = _celebamask_attributes(root, attrs, items)
+        labels = find_labels(labels)
+        super().__init__(items, labels, names, size, table_between(CELEBAMASK19, labels), columns, faults, **kw)
+
+    def read_mask(self, item:Item)->np.ndarray:
+        "The label map of an item: a file, or merged from its parts."
+        return merge_parts(item) if isinstance(item, PartsItem) else read_ids(item.mask)
+
+    def files(self, item:Item)->list[str|None]:
+        "Every file that goes into the sample of an item."
+        return [item.image, *(item.parts if isinstance(item, PartsItem) else [item.mask])]

@@ -73,6 +73,30 @@ def one_hot_columns(
                                f"download the annotation again") for i in bad], "FashionSynthesis")
     return torch.nn.functional.one_hot(torch.from_numpy(values - kinds.start), len(kinds)).float()
 
+# %% ../../nbs/datasets/11_fashion.ipynb #5500d9ab
+def _split(path, split, n):
+    "Numbers, from 0, of the samples of a part."
+    if split == "all": return list(range(n))
+    if split not in FashionSynthesis.splits: raise ValueError(f"split={split!r}: choose train, test or all")
+    ind = read_mat(path, ["train_ind", "test_ind"])
+    if common := set(ind["train_ind"]) & set(ind["test_ind"]):
+        raise _error(path, f"{len(common)} numbers are in train and test", "download the file again")
+    chosen = ind[f"{split}_ind"] - 1
+    if len(chosen) and not (0 <= chosen.min() and chosen.max() < n):
+        raise _error(path, f"{split}_ind runs from {chosen.min() + 1} to {chosen.max() + 1}, but G2.h5 holds {n} "
+                     f"pictures", "take both files from the same release")
+    return chosen.tolist()
+
+def _attributes(path, attrs, n):
+    "One-hot columns (n, A)."
+    if not attrs: return torch.zeros(n, 0)
+    found = read_mat(path, attrs)
+    for a, v in found.items():
+        if len(v) != n:
+            raise _error(path, f"{a} has {len(v)} entries, but G2.h5 holds {n} pictures", "take both files from the "
+                         "same release")
+    return torch.cat([one_hot_columns(found[a], FASHION_ATTRS[a], f"{path}: {a}") for a in attrs], 1)
+
 # %% ../../nbs/datasets/11_fashion.ipynb #c079e70d
 @register("datasets")
 class FashionSynthesis(FileDataset):
@@ -98,30 +122,6 @@ class FashionSynthesis(FileDataset):
         items = [Item(f"{i + 1:05}", f"{self.h5}[{i}]", f"{self.h5}[{i}]") for i in chosen]
         super().__init__(items, FASHION7, names, size, columns={"attrs": columns[chosen]} if names else {}, **kw)
         self.exclusive = len(attrs) == 1 # several attributes: each is one-hot, all together are not
-
-# %% ../../nbs/datasets/11_fashion.ipynb #5500d9ab
-def _split(path, split, n):
-    "Numbers, from 0, of the samples of a part."
-    if split == "all": return list(range(n))
-    if split not in FashionSynthesis.splits: raise ValueError(f"split={split!r}: choose train, test or all")
-    ind = read_mat(path, ["train_ind", "test_ind"])
-    if common := set(ind["train_ind"]) & set(ind["test_ind"]):
-        raise _error(path, f"{len(common)} numbers are in train and test", "download the file again")
-    chosen = ind[f"{split}_ind"] - 1
-    if len(chosen) and not (0 <= chosen.min() and chosen.max() < n):
-        raise _error(path, f"{split}_ind runs from {chosen.min() + 1} to {chosen.max() + 1}, but G2.h5 holds {n} "
-                     f"pictures", "take both files from the same release")
-    return chosen.tolist()
-
-def _attributes(path, attrs, n):
-    "One-hot columns (n, A)."
-    if not attrs: return torch.zeros(n, 0)
-    found = read_mat(path, attrs)
-    for a, v in found.items():
-        if len(v) != n:
-            raise _error(path, f"{a} has {len(v)} entries, but G2.h5 holds {n} pictures", "take both files from the "
-                         "same release")
-    return torch.cat([one_hot_columns(found[a], FASHION_ATTRS[a], f"{path}: {a}") for a in attrs], 1)
 
 # %% ../../nbs/datasets/11_fashion.ipynb #d9176a27
 @patch
@@ -154,7 +154,6 @@ def _count(self:FashionSynthesis):
                          f"{f['b_'].shape}", "download the file again")
     return n
 
-# %% ../../nbs/datasets/11_fashion.ipynb #5ff3ce1a
 @patch
 def _plane(self:FashionSynthesis, a): return np.swapaxes(a, -1, -2) if self.transpose else a
 
