@@ -497,7 +497,7 @@ def scgan_list():
     print("weights that ship")
     for name, config in _shipped().items(): print(f"  {name:34} {config['system']}")
 
-# %% ../nbs/cli.ipynb #893816dd
+# %% ../nbs/cli.ipynb #883485e6
 @command
 def scgan_demo(
     out:str="out/demo", # folder for images, curves and figures
@@ -506,18 +506,19 @@ def scgan_demo(
     seed:int=0, # of everything random
     device:str=None, # cuda, mps or cpu (default: the fastest there is)
 ):
-    "Train SCGAN on drawn faces for about three minutes, then show and measure what it learned."
+    "Show what SCGAN can do, train it on drawn faces for about three minutes, and measure what it learned."
     for package, extra in (("torchmetrics", "metrics"), ("matplotlib", "lab")):
         check_extra("scgan_demo", package, extra)
     check_place("--out", out)
     check_place("--out", Path(out)/"run", ("checkpoints", "samples"))
     check_place("--out", Path(out)/"weights")
-    from scgan_nb.core.runtime import seed_everything
+    from scgan_nb.core.runtime import best_device, seed_everything
     from scgan_nb.metrics.evaluate import evaluate
-    from scgan_nb.trainers.scgan import SCGAN, SCGANFaces
+    from scgan_nb.trainers.scgan import SCGAN, portraits
     from scgan_nb.trainers.trainer import Trainer
-    folder = Path(out)
-    faces, unseen = (open_data("faces", size=64, settings=SCGANFaces.opens | dict(seed=s)) for s in (seed, seed + 1))
+    folder, faces, unseen = Path(out), portraits(seed), portraits(seed + 1)
+    shipped = _demo_figures(SCGAN.from_pretrained("scgan-faces-64", best_device(device)), unseen)["dials"]
+    print(f"The weights that ship were trained for an hour: {shipped.save(folder/'shipped.png')}.")
     seed_everything(seed)
     plan = SCGAN.schedule("faces", len(faces), steps)
     trainer = Trainer(SCGAN.for_data(faces, "faces"), faces, batch=plan["batch"], seed=seed, out=folder/"run", ema=.99,
@@ -527,7 +528,8 @@ def scgan_demo(
     _fit(trainer, steps)
     with trainer.averaged() as system:
         system.save_pretrained(folder/"weights", command=_command(), steps=trainer.steps)
-        _demo_figures(trainer, unseen, folder)
+        figures = _demo_figures(system, unseen) | _training_figures(trainer, folder/"run")
+        for name, picture in figures.items(): picture.save(folder/f"{name}.png")
         results = evaluate(system, unseen, n=n, seed=seed)
     results.save(folder/"metrics.json")
     print(results)
@@ -536,24 +538,20 @@ Look at   {folder/'dials.png'}        mask x attribute x latent
           {folder/'agreement.png'}    real and generated images, and what the segmentor finds in them
           {folder/'training.png'}     how the faces formed
           {folder/'losses.png'}       how the networks learned
-Compare   scgan_sample scgan-faces-64 --out {folder/'shipped'}    (the same configuration, trained for an hour)
+Compare   {folder/'shipped.png'}      the same configuration, trained for an hour
 Train on  scgan_train scgan --data faces
 Play      make lab, then tutorials/10_scgan.ipynb""")
 
-# %% ../nbs/cli.ipynb #c193ba1a
-def _demo_figures(trainer, faces, folder:Path):
-    "The figures of the demo: the three inputs, agreement with the mask, losses."
-    import torch
+# %% ../nbs/cli.ipynb #9b094e2f
+def _demo_figures(system, faces)->dict:
+    "The three inputs, and agreement with the mask."
     from scgan_nb.core.batch import Batch
     from scgan_nb.core.runtime import seeded
-    from scgan_nb.figures.scgan import dials, edited, segmentation_check
+    with seeded(0): figures = find("figures", "scgan")(system, Batch(faces.batch(range(4))).to(system.device), faces)
+    return {name: figures[name] for name in ("dials", "agreement")}
+
+def _training_figures(trainer, run:Path)->dict:
+    "Losses, and samples from step to step."
     from scgan_nb.trainers.progress import plot_losses, training_strip
-    system, batch = trainer.system, Batch(faces.batch(range(4))).to(trainer.device)
-    colours = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")
-    hair = [{name: float(name == wanted) for name in colours} for wanted in colours[:2]]
-    attrs = torch.stack([edited(system, c.cpu(), hair) for c in batch["attrs"]])
-    with seeded(0): zs = torch.randn(6, system.z_dim)
-    dials(system, batch, attrs, ["black hair", "blond hair"], zs, faces.palette).save(folder/"dials.png")
-    segmentation_check(system, batch).save(folder/"agreement.png")
-    plot_losses(trainer.history).save(folder/"losses.png")
-    if any((folder/"run"/"samples").glob("step_*.png")): training_strip(folder/"run").save(folder/"training.png")
+    seen = dict(training=training_strip(run)) if any((run/"samples").glob("step_*.png")) else {}
+    return dict(losses=plot_losses(trainer.history)) | seen

@@ -82,14 +82,13 @@ class SCGANFaces(SCGANPaper):
     d_width:int|None=24
     s_width:int|None=32
 
-# %% ../../nbs/trainers/10_scgan.ipynb #e7f1f62a
+# %% ../../nbs/trainers/10_scgan.ipynb #d9a35468
 def portraits(
     seed:int=0, # which world
     n:int=16_000, # number of samples
 )->Faces:
     "The drawn faces that the small configuration is made for."
-    h = SCGANFaces()
-    return Faces(h.size, seed=seed, n=n, labels=PORTRAIT10.name, attrs=h.attrs)
+    return Faces(SCGANFaces().size, seed=seed, n=n, **SCGANFaces.opens)
 
 # %% ../../nbs/trainers/10_scgan.ipynb #acee4b2c
 @register("trainers")

@@ -7,11 +7,11 @@ __all__ = ['LAYOUTS', 'TIMES', 'SEASONS', 'WEATHERS', 'KINDS', 'NUMBERS', 'CLOUD
            'SCENE_ATTRIBUTES', 'bank', 'far_bank', 'way', 'draw_land', 'stand', 'draw_things', 'scene_params',
            'scene_attributes', 'with_scene_attrs']
 
-# %% ../../nbs/worlds/21_scenes_params.ipynb #1d358447
+# %% ../../nbs/worlds/21_scenes_params.ipynb #10bb6b2e
 import torch
 from torch import Tensor
 from ..datasets.labels import SCENES
-from .render import bell, choose, uniforms, wave
+from .render import choose, uniforms, wave
 
 # %% ../../nbs/worlds/21_scenes_params.ipynb #1b17c973
 LAYOUTS = ("coast", "lake", "alpine", "village", "countryside", "river", "desert")
