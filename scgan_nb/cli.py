@@ -243,7 +243,7 @@ def _asking(system:str, data:str, source):
         there = source.batch([0])
         if not e.args or kind_of(str(e.args[0])) is None or e.args[0] in there: raise
         raise ValueError(f"{system} needs {e.args[0]!r}, but the samples of --data {data} hold {', '.join(there)} "
-                         f"only: " f"add what is missing, or choose other data") from e
+                         f"only: add what is missing, or choose other data") from e
 
 def _opened(cls:type, root:tuple, size:dict, settings:dict):
     "A dataset; a setting that its class cannot use is named."
@@ -402,7 +402,7 @@ def _system_and_data(weights:str, data:str|None, root:str|None, split:str|None, 
         ours = system.hyper.get(what)
         if isinstance(ours, list) and list(ours) != list(theirs):
             raise ValueError(f"{weights} was trained with the {what} {', '.join(ours)}; the data has "
-                             f"{', '.join(theirs) or 'none'}: " f"choose data that fits, see --dataset")
+                             f"{', '.join(theirs) or 'none'}: choose data that fits, see --dataset")
     return system, source
 
 # %% ../nbs/cli.ipynb #dc793ccd

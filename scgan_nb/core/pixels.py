@@ -52,7 +52,7 @@ def check_ids(
     bad = (mask >= n) & (mask != IGNORE) | (mask < 0)
     if bad.any():
         raise ValueError(f"{name} holds class id {int(mask[bad][0])}, but there are {n} classes (0 to {n-1}, {IGNORE} "
-                         f"= ignore): " "remap the ids, or build the system with more classes")
+                         f"= ignore): remap the ids, or build the system with more classes")
     return mask
 
 # %% ../../nbs/core/00_pixels.ipynb #ccce6165

@@ -57,7 +57,7 @@ def plan(
     for n in stage.needs:
         if not done(n):
             raise FileNotFoundError(f"the stage {only!r} needs {n!r}, but there are no weights in "
-                                    f"{weights_of(out, n, given)}: " f"train {n} first, or name a folder of its "
+                                    f"{weights_of(out, n, given)}: train {n} first, or name a folder of its "
                                     f"weights with --from {n}=DIR")
     return [stage]
 

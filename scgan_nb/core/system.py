@@ -62,7 +62,7 @@ class Update:
     @property
     def options(self)->dict: return dict(lr=self.lr, betas=self.betas, **self.adam)
 
-# %% ../../nbs/core/05_system.ipynb #2cee96b6
+# %% ../../nbs/core/05_system.ipynb #68bf387f
 def optimiser_options(
     updates:list[Update], # of one system
 )->dict[str, dict]: # network -> options of its Adam
@@ -72,7 +72,7 @@ def optimiser_options(
         for net in u.trains:
             if options.setdefault(net, u.options) != u.options:
                 raise ValueError(f"the updates {owner[net]!r} and {u.name!r} both train {net!r}, but with other "
-                                 f"options: " f"{options[net]} and {u.options}. A network has one Adam: give both the "
+                                 f"options: {options[net]} and {u.options}. A network has one Adam: give both the "
                                  f"same options")
             owner.setdefault(net, u.name)
     return options

@@ -185,7 +185,7 @@ def read_mask(self:FashionSynthesis, item:Item)->np.ndarray:
     "Class ids (h, w)."
     ids = self._row("b_", item)[0]
     if not (ids == np.round(ids)).all():
-        raise _error(item.image, "class ids that are no whole numbers", "download the file " "again")
+        raise _error(item.image, "class ids that are no whole numbers", "download the file again")
     return np.ascontiguousarray(self._plane(ids.astype(np.int32)))
 
 @patch

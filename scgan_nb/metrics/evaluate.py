@@ -194,7 +194,7 @@ def check_needs(
         missing = [k for k in m.needs if kind_of(k) and k not in batch]
         if missing:
             raise ValueError(f"the metric {m.name} needs {missing[0]!r}, but the batches hold {', '.join(batch)}: "
-                             f"leave " f"it out, or give data that has it")
+                             f"leave it out, or give data that has it")
 
 # %% ../../nbs/metrics/05_evaluate.ipynb #a0338f64
 # prefix -> functions of indices for watches, pairs

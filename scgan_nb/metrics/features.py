@@ -200,5 +200,5 @@ class Encoder(Extractor):
         y = self.net(x)
         if y.ndim != 2:
             raise ValueError(f"the encoder {self.name!r} gives {tuple(y.shape)}: an extractor gives one vector for "
-                             f"each " f"image, (B, d); average over positions first")
+                             f"each image, (B, d); average over positions first")
         return y

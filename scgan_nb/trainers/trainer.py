@@ -287,7 +287,7 @@ def _advice(self:Trainer)->str:
     return (f"Training has stopped and nothing of this was saved. {kept} "
             "Lower the learning rate, or use precision='bf16' or 'no'")
 
-# %% ../../nbs/trainers/02_trainer.ipynb #e98d382a
+# %% ../../nbs/trainers/02_trainer.ipynb #5d5909fa
 def seed_draws(
     seed:int, # any 64 bits
     device:torch.device, # where random tensors are made
@@ -328,13 +328,12 @@ def _update(self:Trainer, i:int, update:Update, micros:list[Batch])->dict[str, T
 @patch
 def _average(self:Trainer, tensors):
     "Replace tensors by their mean over the processes, in one message."
-    tensors = list(tensors)
-    if self.processes == 1 or not tensors: return
+    if self.processes == 1 or not (tensors := list(tensors)): return
     flat = torch.cat([t.flatten() for t in tensors])
     torch.distributed.all_reduce(flat); flat /= self.processes
     for t, part in zip(tensors, flat.split([t.numel() for t in tensors])): t.copy_(part.view_as(t))
 
-# %% ../../nbs/trainers/02_trainer.ipynb #9773f7ca
+# %% ../../nbs/trainers/02_trainer.ipynb #d19bcc31
 @patch
 def to_device(self:Trainer, batch:Batch)->Batch:
     "A batch on the device, its images in the chosen memory layout."
@@ -358,6 +357,12 @@ def step(self:Trainer,
     with one_device() if self.device.type == "meta" else nullcontext(): return self._step(micros)
 
 @patch
+def _share(self:Trainer):
+    "After a step: running statistics of the first process, and the mean of the system's state."
+    self._same_everywhere([b for net in self.system.networks.values() if net.training for b in net.buffers()])
+    self._average(t for t in self.system.state.values() if t.is_floating_point())
+
+@patch
 def _step(self:Trainer, micros:list[Batch])->dict[str, Tensor]:
     "A step on the micro batches of this process."
     for m, b in enumerate(micros):
@@ -368,8 +373,7 @@ def _step(self:Trainer, micros:list[Batch])->dict[str, Tensor]:
     for name in moved & set(self.averages.networks if self.averages else ()):
         self.averages.update(name, self._moves(name, self.steps))
     with torch.no_grad(): self.system.end_step()
-    self._same_everywhere([b for net in self.system.networks.values() if net.training for b in net.buffers()])
-    self._average(t for t in self.system.state.values() if t.is_floating_point())
+    if self.processes > 1: self._share()
     self.steps += 1
     return terms
 
@@ -507,7 +511,7 @@ def _check_storable(self:Trainer):
         try: json.dumps(value)
         except TypeError:
             raise TypeError(f"the hyper-parameter {name}={value!r} cannot be stored: use numbers, strings, lists or "
-                            f"dicts, " f"or train without out") from None
+                            f"dicts, or train without out") from None
 
 @patch
 def _groups(self:Trainer)->dict[str, dict[str, Tensor]]:
@@ -584,7 +588,7 @@ def _read(self:Trainer, path:str|Path)->tuple[dict[str, dict[str, Tensor]], dict
                 raise DamagedCheckpoint(f"{path/name}.safetensors: {key} is not finite")
     return groups, state
 
-# %% ../../nbs/trainers/02_trainer.ipynb #ffc355cd
+# %% ../../nbs/trainers/02_trainer.ipynb #997134dd
 def _difference(key:str, then, now)->str:
     "In words: `width=32, but this run has width=16`."
     if isinstance(then, dict) and isinstance(now, dict):
@@ -625,7 +629,7 @@ def _take(self:Trainer, path:str|Path, groups:dict, state:dict, same_run:bool):
         for net in self.optimisers:
             if self._moves(net, state["step"]) and not any(k.startswith(net + "/") for k in saved):
                 raise ValueError(f"{path}: optimisers: there are no moments of {net}, which has moved: use a "
-                                 f"checkpoint " f"that was not changed since it was written")
+                                 f"checkpoint that was not changed since it was written")
     scales = self.scaler.is_enabled() and state["scaler"]
     if scales and not (_is_row(scales) and scales.keys() == self.scaler.state_dict().keys()):
         raise ValueError(f"{path} has the loss scale {scales}, expected numbers called "
