@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .layers import as_autocast
+from .small_maps import POSITIONS, SmallMapConv2d
 
 # %% ../../nbs/networks/01_look_up.ipynb #e234e22d
 EDGE = 256
@@ -107,7 +108,7 @@ LOOK_UP_FROM = 16
 
 def side_by_side(parts): return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
-class MaskConv2d(nn.Conv2d):
+class MaskConv2d(SmallMapConv2d):
     "Convolution of parts side by side: planes (B,c,H,W), and at most one mask as class ids (B,H,W)."
     def __init__(self,
         in_channels:int, # of all parts
@@ -122,7 +123,9 @@ class MaskConv2d(nn.Conv2d):
         # planes made from ids and sums of rows have their channels last: only a layer in that format goes on so
         channels_last = self.weight.is_contiguous(memory_format=torch.channels_last)
         formatted = (lambda x: x) if channels_last else torch.Tensor.contiguous
-        if n < LOOK_UP_FROM or all(p.is_floating_point() for p in parts):
+        (h, w), on_cpu = parts[0].shape[-2:], self.weight.device.type == "cpu"
+        few = self.training and on_cpu and POSITIONS*len(parts[0])*h*w <= self.out_channels # see `small_maps`
+        if n < LOOK_UP_FROM or few or all(p.is_floating_point() for p in parts):
             return super().forward(formatted(side_by_side([class_means(p, n, dtype=self.weight.dtype) for p in parts])))
         weights = self.weight.split([p.shape[1] if p.is_floating_point() else n for p in parts], 1)
         outs = [F.conv2d(p, w, None, self.stride, self.padding) if p.is_floating_point()

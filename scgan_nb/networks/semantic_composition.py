@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from ..core.pixels import pair
 from .layers import SpectralNorm, check_size
 from .look_up import MaskConv2d, class_means
+from .small_maps import SmallMapConv2d
 from .spade import SPADE, shrink
 from .spatial_conditioning import (
     IterativeGaussian, SpatialCondConv2d, SpatialCondNorm, bin_means, label_pyramid, routing)
@@ -30,7 +31,7 @@ def lrelu(x): return F.leaky_relu(x, 0.2)
 
 def enlarge(x): return F.interpolate(x, scale_factor=2, mode="nearest")
 
-def SpectralConv(*args, conv=nn.Conv2d, **kwargs):
+def SpectralConv(*args, conv=SmallMapConv2d, **kwargs):
     "A convolution with spectral norm that iterates in training only."
     return SpectralNorm(conv(*args, **kwargs), always=False)
 
@@ -84,7 +85,7 @@ class SemanticVectorGenerator(nn.Module):
         widths = [width*2**max(4 - i, 0) for i in range(levels)]
         self.first = nn.ModuleList(layer(i + s_dim, o, 3, padding=1, conv=MaskConv2d)
                                    for i, o in pairwise([0, *widths]))
-        self.second = nn.ModuleList(layer(w, w, 3, padding=1, conv=nn.Conv2d) for w in widths)
+        self.second = nn.ModuleList(layer(w, w, 3, padding=1, conv=SmallMapConv2d) for w in widths)
         self.to_rgb = nn.Sequential(nn.Conv2d(widths[-1], width//2, 3, padding=1), nn.LeakyReLU(0.2),
                                     nn.Conv2d(width//2, 3, 3, padding=1))
 

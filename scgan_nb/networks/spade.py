@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .look_up import MaskConv2d
+from .small_maps import SmallMapConv2d
 
 # %% ../../nbs/networks/02_spade.ipynb #89647ebf
 def plain_norm(
@@ -44,7 +45,7 @@ class SPADE(nn.Module):
         super().__init__()
         self.norm = plain_norm(channels, norm)
         self.shared = MaskConv2d(s_dim, hidden, 3, padding=1)
-        self.gamma, self.beta = (nn.Conv2d(hidden, channels, 3, padding=1) for _ in range(2))
+        self.gamma, self.beta = (SmallMapConv2d(hidden, channels, 3, padding=1) for _ in range(2))
 
     def affine(self,
         s:torch.Tensor, # (B,n,any,any) planes, or (B,any,any) class ids

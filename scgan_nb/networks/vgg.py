@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from ..core.runtime import weight_file
 from ..core.weights import misfit, open_weights
+from .small_maps import conv2d
 
 # %% ../../nbs/networks/04_vgg.ipynb #73b26dad
 def vgg_layers(
@@ -64,7 +65,7 @@ class VGG(nn.Module):
         for name, i in self.table.items():
             if name.startswith("conv"):
                 conv = self.convs[str(i)]
-                x = F.conv2d(x, conv.weight.to(x.dtype), conv.bias.to(x.dtype), padding=1)
+                x = conv2d(x, conv.weight.to(x.dtype), conv.bias.to(x.dtype), padding=(1, 1))
             else: x = F.relu(x) if name.startswith("relu") else F.max_pool2d(x, 2)
             if name in self.taps: maps[name] = x
         return [maps[name] for name in self.taps]

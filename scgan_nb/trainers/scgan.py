@@ -167,6 +167,8 @@ def penalty_loss(self:SCGAN, batch:Batch)->dict[str, Tensor]:
     "The gradient penalty."
     critic = lambda x: self.discriminator(x)[0]
     gp = gradient_penalty(critic, batch["image"], batch["fake"], self.h.gp_reduce, batch["alpha"])
+    # biases have no part in the slope; a gradient of zero lets a separate Adam step move them on by their momentum
+    if self.h.gp_step == "separate": gp = gp + 0*sum(conv.bias.sum() for conv in self.discriminator.trunk)
     return dict(gp=self.h.lambda_gp*gp)
 
 # %% ../../nbs/trainers/10_scgan.ipynb #9b1ad377
