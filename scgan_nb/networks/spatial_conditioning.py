@@ -138,7 +138,7 @@ def as_product(self:SpatialCondConv2d,
         rows = torch.cat([rows, v])
     y = F.linear(rows, w.flatten(0, 1)).unflatten(1, w.shape[:2]) # (B*h*w + K,K,Cout)
     if self.spectral: shares = shares/self.refined(y[n:].diagonal().mT, v)
-    y = torch.einsum("nko,nk->no", y[:n], shares)
+    y = (y[:n]*shares[..., None]).sum(1) # (B*h*w,Cout)
     return y.unflatten(0, (len(x), *size)).permute(0, 3, 1, 2).contiguous()
 
 @patch

@@ -1,0 +1,103 @@
+"""Training steps and forwards of both systems against the authors' programs, at full width, in float32.
+
+The authors' times are kept as multiples of a unit, a small training step in plain PyTorch that is measured again here, in turn with ours. They are reference data: the folder that SCGAN_NB_SHARED names holds them in
+`speed/`; without it, nothing is compared. A ratio above 1 means that this package is faster.
+"""
+import importlib.util
+import json
+import os
+import statistics
+import time
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+
+from scgan_nb.core.batch import Batch
+from scgan_nb.networks.vgg import VGG
+from scgan_nb.losses.perceptual import PIX2PIXHD_WEIGHTS
+from scgan_nb.trainers import semantic_composition
+from scgan_nb.trainers.scgan import SCGAN
+from scgan_nb.trainers.semantic_composition import SemanticComposition
+from scgan_nb.trainers.trainer import Trainer
+
+THREADS = 2 # the authors' programs were measured with two
+
+
+def random_batch(classes, size, batch, attrs=0):
+    "Random images, label maps of 8x8 patches and attributes."
+    ids = F.interpolate(torch.randint(0, classes, (batch, 1, size//8, size//8)).float(), scale_factor=8)[:, 0].long()
+    made = Batch(image=torch.rand(batch, 3, size, size)*2 - 1, mask=ids, instance=ids)
+    return made | dict(attrs=torch.randint(0, 2, (batch, attrs)).float()) if attrs else made
+
+
+def random_vgg(name):
+    "VGG-19 at its true size, with random weights."
+    net = VGG("vgg19").eval().requires_grad_(False)
+    net.weights = PIX2PIXHD_WEIGHTS
+    return net
+
+
+def scgan():
+    "{key of the reference: work}: five steps, the fifth with the generator; and one image without gradients."
+    system = SCGAN.published("code", classes=7, attrs=5, size=128, width=64, z_dim=512)
+    trainer, batch = Trainer(system, batch=4, device="cpu", progress=None), random_batch(7, 128, 4, 5)
+    one = (torch.randn(1, 512), batch["attrs"][:1], system.planes(batch["mask"][:1]))
+    return trainer, dict(cycle_s=lambda: [trainer.step(batch) for _ in range(system.h.n_repeat)],
+                         forward_b1_s=lambda: system.generator(*one))
+
+
+def composition(config, size=64):
+    "{key of the reference: work}: one step of generator and discriminator; one image without gradients."
+    def make():
+        made, semantic_composition.perceptual_network = semantic_composition.perceptual_network, random_vgg
+        try: system = SemanticComposition.published(config, size=size)
+        finally: semantic_composition.perceptual_network = made
+        trainer = Trainer(system, batch=2, device="cpu", progress=None)
+        batch = random_batch(len(system.classes), size, 2)
+        s, z = system.layout(batch)[:1], torch.randn(1, system.z_dim) if system.z_dim else None
+        return trainer, dict(train_iteration_s=lambda: trainer.step(batch),
+                             infer_batch1_s=lambda: system.generator.paint(s, z))
+    return make
+
+
+WORKS = {"scgan/code-128-b4": scgan,
+         **{f"semantic_composition/{c}-64-b2": composition(c) for c in ("celebamask-hq", "coco-stuff", "ade20k")}}
+
+
+def seconds(f):
+    start = time.perf_counter(); f()
+    return time.perf_counter() - start
+
+
+def report(name, make, unit, reference, rounds):
+    "One line for each piece of work: seconds and units of ours, units of theirs, the ratio."
+    torch.manual_seed(0)
+    trainer, works = make()
+    for key, work in works.items():
+        training = not ("forward" in key or "infer" in key)
+        trainer.system.train(training)
+        with torch.set_grad_enabled(training):
+            work(); ratios, times = [], []
+            for _ in range(rounds):
+                before, t, after = unit(), statistics.median(seconds(work) for _ in range(1 if training else 5)), unit()
+                times.append(t); ratios.append(2*t/(before + after))
+        ours, theirs = statistics.median(ratios), reference[name]["units"][key]
+        print(f"{name:40} {key:18} {statistics.median(times):7.3f} s  {ours:7.2f} units, official {theirs:7.2f}: "
+              f"{theirs/ours:5.2f} x  ({min(theirs/r for r in ratios):.2f} to {max(theirs/r for r in ratios):.2f})", flush=True)
+
+
+def main(rounds=5):
+    folder = Path(os.environ.get("SCGAN_NB_SHARED", "../shared"))/"speed"
+    if not folder.is_dir(): print(f"nothing to compare with: there is no folder {folder}"); return
+    spec = importlib.util.spec_from_file_location("unit", folder/"unit.py")
+    module = importlib.util.module_from_spec(spec); spec.loader.exec_module(module)
+    torch.set_num_threads(THREADS)
+    reference = json.loads((folder/"official.json").read_text())
+    step = module.build()
+    def unit():
+        with torch.enable_grad(): return statistics.median([seconds(step) for _ in range(9)][2:])
+    for name, make in WORKS.items(): report(name, make, unit, reference, rounds)
+
+
+if __name__ == "__main__": main()
