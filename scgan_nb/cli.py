@@ -440,7 +440,7 @@ def scgan_sample(
     folder, n = Path(out), min(n, len(source))
     folder.mkdir(parents=True, exist_ok=True)
     given = system.world if data is None else data
-    with _asking(system.name, given, source): _save_samples(system, source, n, batch, seed, folder)
+    with _asking(system.name, given, source): _save_samples(system.folded(), source, n, batch, seed, folder)
     draw = known("figures").get(system.name)
     with seeded(seed), _asking(system.name, given, source):
         figures = draw(system, Batch(source.batch(range(min(n, 16)))).to(system.device), source) if draw else {}

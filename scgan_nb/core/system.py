@@ -4,6 +4,7 @@
 
 # %% ../../nbs/core/05_system.ipynb #8bd154cd
 from __future__ import annotations
+import copy
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from fastcore.basics import patch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 from .batch import Batch, shown
+from .folding import folded, inference_only
 from .pixels import Size
 from .registry import find
 from .runtime import data_folders
@@ -337,6 +339,14 @@ def sample(self:System,
 )->Tensor: # (B, 3, H, W) in [-1, 1]
     "Images for the conditions in a batch."
     return self.paint(self.read(batch), **dials)
+
+# %% ../../nbs/core/05_system.ipynb #949b1f10
+@patch
+def folded(self:System)->System: # in eval mode, without gradients; made for `read`, `paint` and `sample`
+    "A copy for inference: the same images up to rounding, sooner. Later changes of the system do not reach it."
+    known = {id(x): None for x in (self._helpers, self._draws) if x is not None} # made anew if asked for
+    known |= {id(part): folded(part) for part in self.children()}
+    return inference_only(copy.deepcopy(self, known).eval())
 
 # %% ../../nbs/core/05_system.ipynb #b731753f
 @patch

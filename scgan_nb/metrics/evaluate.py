@@ -275,7 +275,7 @@ def evaluate(
                          f"more data, or ceiling=False")
     check_match(system, data)
     metrics = default_metrics(system, data, judges) if metrics is None else metrics
-    mode, metrics = system.training, _place(metrics, system.eval().device)
+    system, metrics = system.folded(), _place(metrics, system.device)
     columns = _columns(system, data, seed, ceiling)
     check_needs(metrics, system.requests(conditions_of(system, data, range(1)))[0])
     watching, paired, varied = ([m for m in metrics if m.drive == drive] for drive in DRIVES)
@@ -285,5 +285,4 @@ def evaluate(
         if beside: found |= _show(paired, system, data, n, batch, beside, better)
         if not prefix: found |= _vary(varied, system, data, min(conditions, n), batch, seed, draws, better)
         results |= {prefix + k: v for k, v in found.items()}
-    system.train(mode)
     return Results(results, [c[:-1] for c in columns if c not in ("", "real/")], better)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .layers import as_autocast
+from .layers import as_autocast, for_images_alone
 from .small_maps import POSITIONS, SmallMapConv2d
 
 # %% ../../nbs/networks/01_look_up.ipynb #e234e22d
@@ -120,8 +120,8 @@ class MaskConv2d(SmallMapConv2d):
 
     def forward(self, *parts):
         n = self.in_channels - sum(p.shape[1] for p in parts if p.is_floating_point()) # planes of the ids
-        # planes made from ids and sums of rows have their channels last: only a layer in that format goes on so
-        channels_last = self.weight.is_contiguous(memory_format=torch.channels_last)
+        # planes made from ids and sums of rows have their channels last: a layer in that format goes on so, or inference
+        channels_last = self.weight.is_contiguous(memory_format=torch.channels_last) or for_images_alone(self.weight)
         formatted = (lambda x: x) if channels_last else torch.Tensor.contiguous
         (h, w), on_cpu = parts[0].shape[-2:], self.weight.device.type == "cpu"
         few = self.training and on_cpu and POSITIONS*len(parts[0])*h*w <= self.out_channels # see `small_maps`

@@ -15,7 +15,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..core.pixels import Size, pair
-from .layers import DownBlock, SpectralNorm, UpBlock, check_size, xavier_
+from .layers import (
+    DownBlock, InstanceNorm2d, SpectralNorm, UpBlock, check_size, inference_format, xavier_)
 from .stargan import repeat_over
 
 # %% ../../nbs/networks/10_scgan.ipynb #663c335d
@@ -29,7 +30,7 @@ class LatentMap(nn.Module):
         super().__init__()
         self.shape = (channels, *shape)
         self.linear = nn.Linear(z_dim, channels*shape[0]*shape[1])
-        self.norm = nn.InstanceNorm2d(channels, affine=True)
+        self.norm = InstanceNorm2d(channels, affine=True)
 
     def forward(self, z): return F.relu(self.norm(self.linear(z).unflatten(1, self.shape)))
 
@@ -60,7 +61,7 @@ class Generator(nn.Module, PyTorchModelHubMixin):
         else: joins[0] = z_dim + c_dim
         self.decoder = nn.ModuleList([UpBlock(i + j, o)
                                       for (i, o), j in zip(pairwise([widths[-1], *widths[::-1]]), joins)])
-        self.norm = nn.InstanceNorm2d(width, affine=True) if order == "at_once" else nn.Identity()
+        self.norm = InstanceNorm2d(width, affine=True) if order == "at_once" else nn.Identity()
         self.to_rgb = nn.Conv2d(width, 3, 3, padding=1)
         xavier_(self)
 
@@ -78,7 +79,7 @@ def encode(self:Generator,
         raise ValueError(f"this generator was built for size={self.size}, got a mask of {tuple(s.shape[-2:])}: "
                          "resize the mask, build Generator(size=...) anew, or use order='at_once', which takes any "
                          "size")
-    return self.encoder(s.to(self.to_rgb.weight.dtype))
+    return self.encoder(inference_format(s.to(self.to_rgb.weight.dtype)))
 
 # %% ../../nbs/networks/10_scgan.ipynb #5d161a33
 @patch
@@ -95,12 +96,12 @@ def pre_tanh(self:Generator,
         raise ValueError(f"batches of mask codes, z and c must be equal or 1, got {len(h)}, {len(z)}, {len(c)}")
     h, z, c = (t.expand(batch, *t.shape[1:]) for t in (h, z.to(h), c.to(h)))
     if self.order == "steps":
-        u = torch.cat([h, self.latent(z)], 1)
+        u = inference_format(torch.cat([h, self.latent(z)], 1))
         for block in self.decoder[:-2]: u = block(u) # to 1/4 of the size
-        u = torch.cat([u, repeat_over(c, u)], 1)
+        u = inference_format(torch.cat([u, repeat_over(c, u)], 1))
         for block in self.decoder[-2:]: u = block(u)
     else:
-        u = torch.cat([h, repeat_over(z, h), repeat_over(c, h)], 1)
+        u = inference_format(torch.cat([h, repeat_over(z, h), repeat_over(c, h)], 1))
         for block in self.decoder: u = block(u)
     return self.to_rgb(F.relu(self.norm(u)))
 
@@ -137,10 +138,10 @@ class GeneratorSC2(nn.Module, PyTorchModelHubMixin):
         self.encoder = nn.Sequential(*[DownBlock(i, o) for i, o in pairwise([s_dim, w, 2*w, 4*w])])
         self.join_z = nn.Conv2d(4*w + z_dim, 8*w, 3, padding=1)
         self.up_z = UpBlock(8*w, 4*w)
-        self.norm_z = nn.InstanceNorm2d(4*w, affine=True)
+        self.norm_z = InstanceNorm2d(4*w, affine=True)
         self.join_c = nn.Conv2d(4*w + c_dim, 4*w, 3, padding=1)
         self.up_c = nn.Sequential(UpBlock(4*w, 2*w), UpBlock(2*w, w))
-        self.norm_c = nn.InstanceNorm2d(w, affine=True)
+        self.norm_c = InstanceNorm2d(w, affine=True)
         self.to_rgb = nn.Conv2d(w, 3, 3, padding=1)
         xavier_(self)
 

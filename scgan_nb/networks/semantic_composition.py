@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..core.pixels import pair
-from .layers import SpectralNorm, check_size
+from .layers import InstanceNorm2d, SpectralNorm, check_size, inference_format
 from .look_up import MaskConv2d, class_means
 from .small_maps import SmallMapConv2d
 from .spade import SPADE, shrink
@@ -39,7 +39,7 @@ class NormConv(nn.Sequential):
     "Convolution with spectral norm and without bias, plain instance norm, leaky ReLU."
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0):
         super().__init__(SpectralConv(in_channels, out_channels, kernel_size, stride, padding, bias=False),
-                         nn.InstanceNorm2d(out_channels), nn.LeakyReLU(0.2))
+                         InstanceNorm2d(out_channels), nn.LeakyReLU(0.2))
 
 # %% ../../nbs/networks/21_semantic_composition.ipynb #1cd1b501
 def start_small_(
@@ -109,7 +109,9 @@ def forward(self:SemanticVectorGenerator,
 )->Vectors:
     "Logits and auxiliary image of a mask."
     maps = self.features(s)
-    conv, norm = ([bin_means(v, n) for v in maps] for n in self.bins)
+    k, k_norm = self.bins
+    conv = [bin_means(v, k) for v in maps]
+    norm = conv if k_norm == k else [bin_means(v, k_norm) for v in maps]
     return Vectors(conv, norm, F.hardtanh(self.to_rgb(maps[-1])) if aux else None)
 
 # %% ../../nbs/networks/21_semantic_composition.ipynb #9664a8aa
@@ -235,7 +237,9 @@ def shares(self:Generator,
     v:Vectors,
 )->list: # one per level: r_conv (B,K,h,w), r_norm (B,K',h,w)
     "Shares of the experts: act(temperature * logits)."
-    return [[routing(l, self.temperature, self.act) for l in logits] for logits in zip(v.conv, v.norm)]
+    share = lambda l: inference_format(routing(l, self.temperature, self.act))
+    conv = [share(l) for l in v.conv]
+    return [[r, r if n is c else share(n)] for r, c, n in zip(conv, v.conv, v.norm)] # the same logits, the same shares
 
 @patch
 def render(self:Generator,
@@ -246,6 +250,7 @@ def render(self:Generator,
     s, shares, shortcuts = reading
     self.check(s, z)
     x = self.seed(z).unflatten(1, self.seed_shape) if self.z_dim else self.seed(shrink(s, shares[0][0].shape[-2:]))
+    x = inference_format(x)
     for i, (block, level) in enumerate(zip(self.blocks, self.levels)):
         if i and level > self.levels[i - 1]: x = enlarge(x)
         r_conv, r_norm = (r.expand(len(x), -1, -1, -1) for r in shares[level])

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .layers import InstanceNorm2d
 from .look_up import MaskConv2d
 from .small_maps import SmallMapConv2d
 
@@ -20,7 +21,7 @@ def plain_norm(
 )->nn.Module:
     "A norm without scale and shift."
     if norm not in ("batch", "instance"): raise ValueError(f"norm must be 'batch' or 'instance', got {norm!r}")
-    return nn.BatchNorm2d(channels, affine=False) if norm == "batch" else nn.InstanceNorm2d(channels)
+    return nn.BatchNorm2d(channels, affine=False) if norm == "batch" else InstanceNorm2d(channels)
 
 # %% ../../nbs/networks/02_spade.ipynb #aedb15cb
 def shrink(

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..core.pixels import Size, pair
-from .layers import ConvNorm, DownBlock, ResidualBlock, check_size
+from .layers import ConvNorm, DownBlock, ResidualBlock, check_size, inference_format
 from .small_maps import SmallMapConv2d
 
 # %% ../../nbs/networks/03_stargan.ipynb #afe5caea
@@ -86,7 +86,7 @@ class Hourglass(nn.Module):
     )->torch.Tensor: # (B,width,H,W); width/2 channels without stem
         "The maps that the last convolution reads."
         check_size(x, 4, type(self).__name__)
-        return self.decoder(self.middle(self.encoder(x)))
+        return self.decoder(self.middle(self.encoder(inference_format(x))))
 
 # %% ../../nbs/networks/03_stargan.ipynb #61407249
 class StarGANGenerator(Hourglass, PyTorchModelHubMixin):

@@ -233,4 +233,5 @@ def paint(self:SCGAN,
     attrs:Tensor|None=None, # (B, A), or (1, A) for all; None: as read
 )->Tensor: # (B, 3, H, W) in [-1, 1]
     "Images for a mask that was read."
-    return self.generator.decode(state["h"], state["z"] if z is None else z, state["attrs"] if attrs is None else attrs)
+    z, attrs = state["z"] if z is None else z, state["attrs"] if attrs is None else attrs
+    return self.generator.decode(state["h"], z, attrs).contiguous()

@@ -330,7 +330,7 @@ def paint(self:SemanticComposition,
     z:Tensor|None=None, # (B, z_dim), or (any, z_dim) for one map; None: as read
 )->Tensor: # (B, 3, H, W) in [-1, 1]
     "Images for label maps that were read."
-    return self.generator.repaint(state["reading"], state["z"] if z is None else z)
+    return self.generator.repaint(state["reading"], state["z"] if z is None else z).contiguous()
 
 @patch
 @torch.no_grad()

@@ -32,7 +32,8 @@ class Noise:
 
 class PlainUpBlock(UpBlock):
     def forward(self, x):
-        main = self.norm2(self.conv2(self.enlarge(F.relu(self.norm1(self.conv1(x))))))
+        large = self.enlarge(F.relu(self.norm1(self.conv1(x))))
+        main = self.norm2(F.conv2d(large, self.conv2.weight, self.conv2.bias, padding=1))
         return F.relu(main + self.bypass(self.enlarge(x)))
 
 
