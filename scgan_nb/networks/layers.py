@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['check_size', 'InstanceNorm2d', 'for_images_alone', 'inference_format', 'ConvNorm', 'DownBlock', 'full_precision',
            'UpConv2d', 'UpBlock', 'ResidualBlock', 'xavier_', 'as_autocast', 'times_vector', 'power_step',
-           'SingularValue', 'singular_value', 'SpectralNorm', 'n_parameters', 'SumOverProcesses', 'several_processes',
-           'SyncBatchNorm2d', 'synchronise_batch_norms']
+           'SingularValue', 'singular_value', 'Normalised', 'normalised', 'SpectralNorm', 'n_parameters',
+           'SumOverProcesses', 'several_processes', 'SyncBatchNorm2d', 'synchronise_batch_norms']
 
 # %% ../../nbs/networks/00_layers.ipynb #1957d939
 from contextlib import nullcontext
@@ -183,33 +183,65 @@ def times_vector(
 def power_step(
     w:torch.Tensor, # (rows,columns) or (K,rows,columns)
     u:torch.Tensor, # (rows) or (K,rows) unit vectors
-)->tuple: # u (...,rows) and v (...,columns): better estimates of the leading singular vectors
+)->tuple: # u (...,rows), v (...,columns), sigma (...): better estimates of singular vectors and value
     "One round of power iteration."
     with full_precision(w.device):
         v = F.normalize(times_vector(w.mT, u), dim=-1, eps=1e-12)
-        return F.normalize(times_vector(w, v), dim=-1, eps=1e-12), v
+        wv = times_vector(w, v)
+        u = F.normalize(wv, dim=-1, eps=1e-12)
+        return u, v, (u*wv).sum(-1)
 
 # %% ../../nbs/networks/00_layers.ipynb #c040379f
 class SingularValue(torch.autograd.Function):
-    "u^T W v for each matrix of a stack, as a function of W."
+    "u^T W v for each matrix of a stack, as a function of W; its value may be known."
     @staticmethod
-    def forward(ctx, w, u, v):
+    def forward(ctx, w, u, v, sigma):
         ctx.save_for_backward(u, v)
-        return (u*times_vector(w, v)).sum(-1)
+        return (u*times_vector(w, v)).sum(-1) if sigma is None else sigma.clone()
 
     @staticmethod
     def backward(ctx, g):
         u, v = ctx.saved_tensors
-        return (g[..., None]*u)[..., :, None]*v[..., None, :], None, None
+        return (g[..., None]*u)[..., :, None]*v[..., None, :], None, None, None
 
 def singular_value(
     w:torch.Tensor, # (rows,columns) or (K,rows,columns)
     u:torch.Tensor, # (rows) or (K,rows)
     v:torch.Tensor, # (columns) or (K,columns)
+    sigma:torch.Tensor|None=None, # the result, where `power_step` has found it
 )->torch.Tensor: # a scalar or (K)
     "The singular value that belongs to u and v; constants for the gradient."
     with full_precision(w.device):
-        return SingularValue.apply(w, u, v) if torch.is_grad_enabled() else (u*times_vector(w, v)).sum(-1)
+        if torch.is_grad_enabled(): return SingularValue.apply(w, u, v, sigma)
+        return (u*times_vector(w, v)).sum(-1) if sigma is None else sigma
+
+# %% ../../nbs/networks/00_layers.ipynb #b2aadfd2
+class Normalised(torch.autograd.Function):
+    "W/sigma for a matrix W (rows,columns) and its singular value."
+    @staticmethod
+    def forward(ctx, w, u, v, sigma):
+        ctx.save_for_backward(w, u, v, sigma)
+        return w/sigma
+
+    @staticmethod
+    def backward(ctx, g):
+        w, u, v, sigma = ctx.saved_tensors
+        if torch.is_grad_enabled(): sigma = (u*times_vector(w, v)).sum() # for the gradient of a gradient
+        along = torch.dot(g.reshape(-1), w.reshape(-1))/sigma
+        return torch.addr(g, u, -along*v).div_(sigma), None, None, None
+
+def normalised(
+    weight:torch.Tensor, # (Cout,...)
+    u:torch.Tensor, # (Cout)
+    v:torch.Tensor, # (columns)
+    sigma:torch.Tensor|None=None, # see `singular_value`
+)->torch.Tensor: # as weight
+    "A weight divided by the singular value that belongs to u and v."
+    w = weight.flatten(1)
+    if not torch.is_grad_enabled(): return (w/singular_value(w, u, v, sigma)).view_as(weight)
+    with full_precision(w.device):
+        if sigma is None: sigma = (u*times_vector(w.detach(), v)).sum()
+        return Normalised.apply(w, u, v, sigma).view_as(weight)
 
 # %% ../../nbs/networks/00_layers.ipynb #6612912e
 class SpectralNorm(nn.Module):
@@ -226,15 +258,14 @@ class SpectralNorm(nn.Module):
 
     @torch.no_grad()
     def power_iteration(self):
-        "One round; returns (u, v) and remembers them."
-        u, v = power_step(self.layer.weight.flatten(1), self.u)
+        "One round; returns (u, v, sigma) and remembers u and v."
+        u, v, sigma = power_step(self.layer.weight.flatten(1), self.u)
         self.u.copy_(u), self.v.copy_(v)
-        return u, v
+        return u, v, sigma
 
     def forward(self, *x):
-        u, v = self.power_iteration() if self.always or self.training else (self.u.clone(), self.v.clone())
-        weight = self.layer.weight
-        return torch.func.functional_call(self.layer, {"weight": weight/singular_value(weight.flatten(1), u, v)}, x)
+        found = self.power_iteration() if self.always or self.training else (self.u.clone(), self.v.clone())
+        return torch.func.functional_call(self.layer, {"weight": normalised(self.layer.weight, *found)}, x)
 
 # %% ../../nbs/networks/00_layers.ipynb #61c018b9
 @fold.register

@@ -122,9 +122,9 @@ class SpatialCondConv2d(nn.Module):
         "The largest singular value of each expert (K,); in training, refines the estimate."
         w = self.experts.flatten(2) # (K,Cout,Cin/groups*k*k)
         if not self.training: return singular_value(w, self.u.clone(), self.v.clone())
-        u, v = power_step(w, self.u)
+        u, v, sigma = power_step(w, self.u)
         self.u.copy_(u), self.v.copy_(v)
-        return singular_value(w, u, v)
+        return singular_value(w, u, v, sigma)
 
     def forward(self, x, r):
         if self.suits_product(x): return self.as_product(x, r)
