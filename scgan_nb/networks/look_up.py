@@ -120,7 +120,7 @@ class MaskConv2d(SmallMapConv2d):
 
     def forward(self, *parts):
         n = self.in_channels - sum(p.shape[1] for p in parts if p.is_floating_point()) # planes of the ids
-        # planes made from ids and sums of rows have their channels last: a layer in that format goes on so, or inference
+        # planes made from ids have their channels last: a layer in that format, or inference, goes on so
         channels_last = self.weight.is_contiguous(memory_format=torch.channels_last) or for_images_alone(self.weight)
         formatted = (lambda x: x) if channels_last else torch.Tensor.contiguous
         (h, w), on_cpu = parts[0].shape[-2:], self.weight.device.type == "cpu"
