@@ -79,7 +79,7 @@ def encode(self:Generator,
         raise ValueError(f"this generator was built for size={self.size}, got a mask of {tuple(s.shape[-2:])}: "
                          "resize the mask, build Generator(size=...) anew, or use order='at_once', which takes any "
                          "size")
-    return self.encoder(inference_format(s.to(self.to_rgb.weight.dtype)))
+    return self.encoder(inference_format(s.to(self.to_rgb.weight.dtype), self.encoder[-1].conv.weight))
 
 # %% ../../nbs/networks/10_scgan.ipynb #5d161a33
 @patch
@@ -95,13 +95,14 @@ def pre_tanh(self:Generator,
     if {len(h), len(z), len(c)} - {1, batch}:
         raise ValueError(f"batches of mask codes, z and c must be equal or 1, got {len(h)}, {len(z)}, {len(c)}")
     h, z, c = (t.expand(batch, *t.shape[1:]) for t in (h, z.to(h), c.to(h)))
+    fast = lambda u: inference_format(u, self.decoder[0].conv1.weight)
     if self.order == "steps":
-        u = inference_format(torch.cat([h, self.latent(z)], 1))
+        u = fast(torch.cat([h, self.latent(z)], 1))
         for block in self.decoder[:-2]: u = block(u) # to 1/4 of the size
-        u = inference_format(torch.cat([u, repeat_over(c, u)], 1))
+        u = fast(torch.cat([u, repeat_over(c, u)], 1))
         for block in self.decoder[-2:]: u = block(u)
     else:
-        u = inference_format(torch.cat([h, repeat_over(z, h), repeat_over(c, h)], 1))
+        u = fast(torch.cat([h, repeat_over(z, h), repeat_over(c, h)], 1))
         for block in self.decoder: u = block(u)
     return self.to_rgb(F.relu(self.norm(u)))
 

@@ -237,7 +237,7 @@ def shares(self:Generator,
     v:Vectors,
 )->list: # one per level: r_conv (B,K,h,w), r_norm (B,K',h,w)
     "Shares of the experts: act(temperature * logits)."
-    share = lambda l: inference_format(routing(l, self.temperature, self.act))
+    share = lambda l: routing(l, self.temperature, self.act)
     conv = [share(l) for l in v.conv]
     return [[r, r if n is c else share(n)] for r, c, n in zip(conv, v.conv, v.norm)] # the same logits, the same shares
 
@@ -250,10 +250,10 @@ def render(self:Generator,
     s, shares, shortcuts = reading
     self.check(s, z)
     x = self.seed(z).unflatten(1, self.seed_shape) if self.z_dim else self.seed(shrink(s, shares[0][0].shape[-2:]))
-    x = inference_format(x)
     for i, (block, level) in enumerate(zip(self.blocks, self.levels)):
         if i and level > self.levels[i - 1]: x = enlarge(x)
-        r_conv, r_norm = (r.expand(len(x), -1, -1, -1) for r in shares[level])
+        x, r_conv, r_norm = (inference_format(t.expand(len(x), -1, -1, -1), block.conv1.experts)
+                             for t in (x, *shares[level]))
         x = block(x, r_conv, r_norm, shortcuts[i])
     return self.to_rgb(lrelu(x))
 

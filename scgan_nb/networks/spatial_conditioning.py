@@ -187,7 +187,8 @@ def scale_shift(
         pixels = r.to(table).movedim(1, -1)
         both = torch.addmm(always, pixels.flatten(0, 2), table).view(*pixels.shape[:3], -1) # channels last in memory
         scale, shift = both.movedim(-1, 1).chunk(2, 1)
-        return torch.addcmul(shift, x.to(table), scale).to(x)
+        y = torch.addcmul(shift, x.to(table), scale).to(x)
+        return y.contiguous() if x.is_contiguous() else y # the format of x, which suits the convolution behind it
 
 class SpatialCondNorm(nn.Module):
     "Norm with a mixture of scales and shifts at each pixel: x (B,C,H,W), r (B,K,H,W) -> (B,C,H,W)."

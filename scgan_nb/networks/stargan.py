@@ -86,7 +86,7 @@ class Hourglass(nn.Module):
     )->torch.Tensor: # (B,width,H,W); width/2 channels without stem
         "The maps that the last convolution reads."
         check_size(x, 4, type(self).__name__)
-        return self.decoder(self.middle(self.encoder(inference_format(x))))
+        return self.decoder(self.middle(self.encoder(inference_format(x, self.encoder[-1].conv.weight))))
 
 # %% ../../nbs/networks/03_stargan.ipynb #61407249
 class StarGANGenerator(Hourglass, PyTorchModelHubMixin):
