@@ -143,10 +143,11 @@ def open_weights(
     except PermissionError: raise ValueError(f"{path}: may not be read. Fix: change its permissions") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError,
             OSError, MemoryError, struct.error) as e:
-        if objects := re.search(r"Unsupported (?:global: GLOBAL|class) (\S+)|unrecognized function (\S+)", str(e)):
-            raise ValueError(f"{path} holds a {objects[1] or objects[2]} besides tensors, and code in a file is not "
-                             f"run. Where you trust its author, open it with torch.load(path, weights_only=False), "
-                             f"save the state dict alone, and pass that file") from None
+        if objects := re.search(r"Unsupported (?:global: GLOBAL|class) (\S+)|unrecognized function (\S+)|"
+                                r"unsupported GLOBAL (\S+)", str(e)):
+            raise ValueError(f"{path} holds a {objects[1] or objects[2] or objects[3]} besides tensors, and code in a "
+                             f"file is not " f"run. Where you trust its author, open it with torch.load(path, "
+                             f"weights_only=False), " f"save the state dict alone, and pass that file") from None
         raise ValueError(f"{path} is not a file of tensors written by torch.save: it is damaged or of another kind. "
                          f"Fetch it again") from None
 
