@@ -105,7 +105,8 @@ def explained(
     if isinstance(e, OSError) and e.strerror:
         what = f"{e.filename}: {e.strerror}" if e.filename is not None else e.strerror
         advice = ADVICE.get(errno.errorcode.get(e.errno))
-        return f"{what}: {advice}" if advice else what, 2
+        return f"{what}: {advice}" if advice else what, 1 if advice == _SPACE else 2
+    if ours and isinstance(e, (OSError, RuntimeError)): return text, 1 # the machine failed, not the command
     told = isinstance(e, (ValueError, OSError, ImportError, FloatingPointError, NotImplementedError))
     if text and (told or isinstance(e, KeyError) and " " in text): return text, 2
     return f"{type(e).__name__}: {text[:300] or 'no text'} (SCGAN_NB_TRACEBACK=1 shows where)", 1

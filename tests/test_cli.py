@@ -205,7 +205,7 @@ def test_the_demo_saves_before_it_judges(ended, monkeypatch):
 
 @pytest.mark.parametrize("error,words,code",
                          [(OSError(errno.ENOSPC, "No space left on device", "a"), "a: No space left on device: free "
-                           "some space", 2),
+                           "some space", 1),
                           (FloatingPointError("the loss is nan at step 3"), "the loss is nan at step 3", 2),
                           (ImportError("it needs scipy"), "it needs scipy", 2),
                           (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),

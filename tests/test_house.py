@@ -136,3 +136,17 @@ def test_notebooks_name_no_place_of_one_machine():
         if ".ipynb_checkpoints" in notebook.parts: continue
         found = re.search(r"site-packages|(?<![\w.])/(?:home|root|work|Users)/\w+", notebook.read_text(encoding="utf-8"))
         assert not found, f"{notebook.name} holds {found[0]}: clear that output"
+
+
+def test_every_test_that_a_notebook_names_exists():
+    "The page of what can go wrong names the test behind each of its promises."
+    named = {}
+    for notebook in (ROOT/"nbs").rglob("*.ipynb"):
+        if ".ipynb_checkpoints" in notebook.parts: continue
+        for file, test in re.findall(r"(tests/\w+\.py)::(\w+)", notebook.read_text(encoding="utf-8")):
+            named.setdefault(notebook.stem, set()).add((file, test))
+    assert len(named["92_what_can_go_wrong"]) > 20
+    for notebook, tests in named.items():
+        for file, test in tests:
+            defined = {n.name for n in ast.walk(ast.parse((ROOT/file).read_text())) if isinstance(n, ast.FunctionDef)}
+            assert test in defined, f"{notebook} names {file}::{test}, which is not there"

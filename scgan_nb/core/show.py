@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from .pixels import IGNORE, has_values, to_pm1, to_uint8
+from .weights import whole_file
 
 # %% auto #0
 __all__ = ['LIMBS', 'palette', 'colorize', 'to_pil', 'Picture', 'grid', 'between', 'way_names', 'plotted', 'Mask', 'overlay',
@@ -73,9 +74,8 @@ class Picture:
         path:str|Path, # the ending chooses the format; folders are made
     )->Path:
         "Write the image to a file."
-        path = Path(path); path.parent.mkdir(parents=True, exist_ok=True)
-        self.image.save(path)
-        return path
+        with whole_file(path, "an image") as draft: self.image.save(draft)
+        return Path(path)
 
     def __repr__(self): return f"Picture({self.image.width}x{self.image.height})"
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import torch
 from fastcore.basics import patch
 from huggingface_hub import PyTorchModelHubMixin
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from .batch import Batch, shown
 from .folding import folded, inference_only
 from .pixels import Size
 from .registry import find
-from .runtime import data_folders
+from .runtime import SumOverProcesses, data_folders, gathered, several_processes
 from .values import Range, check_value, named, range_of, resolved
 from .weights import check_tensors, fill, read_json, read_tensors, where_it_is, whole_folder
 
@@ -256,6 +256,38 @@ def drawing(self:System,
     self.cut = index, count
     try: yield
     finally: self._draws, self.cut = before
+
+# %% ../../nbs/core/05_system.ipynb #da9a6bc4
+@patch(as_prop=True)
+def processes(self:System)->int:
+    "The number of processes that share the batch."
+    world = distributed.get_world_size() if several_processes() else 1
+    return world if self.cut[1] % world == 0 else 1 # it may also be used beside a training
+
+@patch
+def total(self:System,
+    x:Tensor, # of this process
+)->Tensor: # of the same shape
+    "The sum over all processes that share the batch."
+    return x if self.processes == 1 else SumOverProcesses.apply(x)
+
+@patch
+def whole(self:System,
+    x:Tensor, # (n, ...)
+)->Tensor: # (processes*n, ...)
+    "The entries of all processes that share the batch; no gradient passes."
+    return x if self.processes == 1 else gathered(x)
+
+@patch
+def permutation(self:System,
+    n:int, # samples in this part of the batch
+)->Tensor: # (n,) places in what `whole` gives
+    "This part's share of a random order of the samples of all processes."
+    (index, count), processes = self.cut, self.processes
+    rank, micro = divmod(index, count//processes)
+    drawn = torch.rand(n*count, device=self.device, dtype=self.dtype, generator=self._draws)
+    order = drawn.view(processes, count//processes, n)[:, micro].flatten().argsort()
+    return order[rank*n:(rank + 1)*n]
 
 # %% ../../nbs/core/05_system.ipynb #06e9a227
 @contextmanager

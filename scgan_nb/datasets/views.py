@@ -10,6 +10,7 @@ import re
 import shutil
 import socket
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch import Tensor
 from ..core.batch import KEYS, Batch, frame_size, kind_of, packed, plain_key, unpacked
 from ..core.pixels import Size
 from ..core.runtime import crc32, has_ended, this_process, with_bar
+from ..core.weights import to_disk, writing
 from .base import DataError, ImageDataset
 from .labels import LANDMARK68_SWAPS, POSE18_SWAPS, apply_table, swap_table
 
@@ -222,15 +224,18 @@ def _write_arrays(data, folder, progress, chunk=64):
     if need > free:
         raise OSError(f"the cache of {n:,} samples needs {need / 1e9:.1f} GB, but {folder} has {free / 1e9:.1f} GB "
                       f"left: choose another folder or a smaller size")
-    arrays = {k: np.lib.format.open_memmap(folder/f"{k}.npy", "w+", v.dtype, (n, *v.shape)) for k, v in first.items()}
-    for a in with_bar(range(0, n, chunk), show=progress):
-        for k, v in data.batch(range(a, min(n, a + chunk))).items(): arrays[k][a:a + chunk] = packed(k, v).cpu().numpy()
-    for a in arrays.values(): a.flush()
-    sums = {k: crc32(folder/f"{k}.npy") for k in arrays}
-    about = {"n": n, "keys": list(arrays), "dataset": repr(data), "crc32": sums}
+    with writing(f"a cache of {n:,} samples", folder, need), ExitStack() as stack:
+        files = {k: stack.enter_context(open(folder/f"{k}.npy", "wb")) for k in first}
+        for k, v in first.items(): # not by a memory map, which a full disk ends with a signal and without a word
+            head = dict(descr=np.lib.format.dtype_to_descr(v.dtype), fortran_order=False, shape=(n, *v.shape))
+            np.lib.format.write_array_header_1_0(files[k], head)
+        for a in with_bar(range(0, n, chunk), show=progress):
+            for k, v in data.batch(range(a, min(n, a + chunk))).items():
+                files[k].write(packed(k, v).cpu().numpy().astype(first[k].dtype, copy=False).tobytes())
+    sums = {k: crc32(folder/f"{k}.npy") for k in files}
+    about = {"n": n, "keys": list(files), "dataset": repr(data), "crc32": sums}
     (folder/"about.json").write_text(json.dumps(about, indent=1))
-    for f in folder.iterdir():
-        with open(f, "rb+") as file: os.fsync(file.fileno())
+    to_disk(folder)
 
 # %% ../../nbs/datasets/02_views.ipynb #7f439dc3
 def _is_left(draft:Path)->bool:
@@ -252,18 +257,19 @@ def make_cache(
         if check: _check_arrays(final, progress)
         return CachedDataset(final, data)
     if check: data.check(progress)
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    for old in Path(folder).glob("*.unfinished"):
-        if _is_left(old): shutil.rmtree(old, ignore_errors=True)
-    draft = Path(folder)/f"{final.name}-{this_process()}-{time.time_ns()}.unfinished"
-    draft.mkdir()
-    try:
-        _write_arrays(data, draft, progress)
-        try: os.rename(draft, final)
-        except OSError:
-            if not final.exists(): raise # else another process was faster
-        else: _whole.add(final.resolve())
-    finally: shutil.rmtree(draft, ignore_errors=True)
+    with writing("a cache", final):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for old in Path(folder).glob("*.unfinished"):
+            if _is_left(old): shutil.rmtree(old, ignore_errors=True)
+        draft = Path(folder)/f"{final.name}-{this_process()}-{time.time_ns()}.unfinished"
+        try:
+            draft.mkdir()
+            _write_arrays(data, draft, progress)
+            try: os.rename(draft, final)
+            except OSError:
+                if not final.exists(): raise # else another process was faster
+            else: _whole.add(final.resolve())
+        finally: shutil.rmtree(draft, ignore_errors=True)
     return CachedDataset(final, data)
 
 # %% ../../nbs/datasets/02_views.ipynb #bf347715

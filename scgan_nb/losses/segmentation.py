@@ -6,6 +6,7 @@
 __all__ = ['segmentation_loss']
 
 # %% ../../nbs/losses/02_segmentation.ipynb #75f2b453
+from collections.abc import Callable
 import torch
 from torch.nn import functional as F
 
@@ -17,6 +18,7 @@ def segmentation_loss(
     s:torch.Tensor, # (B,H,W) integer class ids 0..n-1, or `ignore`
     ignore:int=255, # the id of pixels without a label
     check:bool|None=None, # look for ids out of range (waits for the device once); None: on the CPU only
+    total:Callable=lambda x: x, # sums over the parts of a batch that several processes share: a system's `total`
 )->torch.Tensor: # scalar
     "Cross-entropy of a segmentor's logits with a mask, mean over labelled pixels; 0 where there are none."
     if (len(logits), *logits.shape[2:]) != tuple(s.shape):
@@ -27,5 +29,6 @@ def segmentation_loss(
     if check and (bad := labelled & ((s < 0) | (s >= n))).any():
         raise ValueError(f"mask ids must be 0..{n - 1} or {ignore} (ignore), got {s[bad].unique().tolist()[:5]}: "
                          "check the dataset's classes against the number of classes (s_dim) of the network")
-    total = F.cross_entropy(at_least_float32(logits), s, ignore_index=ignore, reduction="sum")
-    return total/labelled.sum().clamp(min=1)
+    loss = F.cross_entropy(at_least_float32(logits), s, ignore_index=ignore, reduction="sum")
+    pixels, parts = total(torch.stack([labelled.sum(), torch.ones_like(labelled.sum())]))
+    return parts*loss/pixels.clamp(min=1)

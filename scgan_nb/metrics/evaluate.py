@@ -16,6 +16,7 @@ from ..core.batch import Batch, kind_of
 from ..core.registry import known
 from ..core.runtime import seeded, step_seed
 from ..core.system import System
+from ..core.weights import whole_file
 from ..datasets.base import ImageDataset
 from .base import Metric
 from .features import JudgeSet, judges as find_judges
@@ -76,9 +77,8 @@ def save(self:Results,
     path:str|Path, # a .json file; its folder is made
 )->Path:
     "Write the numbers as JSON."
-    path = Path(path); path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(self, indent=1) + "\n")
-    return path
+    with whole_file(path, "the results") as draft: draft.write_text(json.dumps(self, indent=1) + "\n")
+    return Path(path)
 
 # %% ../../nbs/metrics/05_evaluate.ipynb #dd2733a9
 def match_attributes(

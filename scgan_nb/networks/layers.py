@@ -6,17 +6,18 @@
 __all__ = ['CACHED', 'check_size', 'InstanceNorm2d', 'for_images_alone', 'inference_format', 'ConvNorm', 'DownBlock',
            'full_precision', 'UpConv2d', 'UpBlock', 'ResidualBlock', 'xavier_', 'as_autocast', 'times_vector',
            'power_step', 'SingularValue', 'singular_value', 'Normalised', 'normalised', 'SpectralNorm', 'n_parameters',
-           'SumOverProcesses', 'several_processes', 'SyncBatchNorm2d', 'synchronise_batch_norms']
+           'SyncBatchNorm2d', 'synchronise_batch_norms']
 
 # %% ../../nbs/networks/00_layers.ipynb #1957d939
 from contextlib import nullcontext
 
 import torch
-from torch import distributed, nn
+from torch import nn
 from torch.nn import functional as F
 
 from ..core.folding import fold
 from ..core.pixels import at_least_float32
+from ..core.runtime import SumOverProcesses, several_processes
 
 # %% ../../nbs/networks/00_layers.ipynb #97226205
 def check_size(
@@ -287,22 +288,7 @@ def n_parameters(
     "How many numbers `net` learns."
     return sum(p.numel() for p in net.parameters())
 
-# %% ../../nbs/networks/00_layers.ipynb #16de9908
-class SumOverProcesses(torch.autograd.Function):
-    "The sum of a tensor over all processes, and the sum of its gradients on the way back."
-    @staticmethod
-    def forward(ctx, x):
-        y = x.clone(memory_format=torch.contiguous_format)
-        distributed.all_reduce(y)
-        return y
-
-    @staticmethod
-    def backward(ctx, g): return SumOverProcesses.apply(g)
-
 # %% ../../nbs/networks/00_layers.ipynb #b6b4eddc
-def several_processes():
-    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
-
 class SyncBatchNorm2d(nn.BatchNorm2d):
     "`nn.BatchNorm2d`; in training in several processes, with mean and variance of the batches of all of them."
     def forward(self, x):

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from ..core.runtime import crc32, has_ended, this_process
-from ..core.weights import sync
+from ..core.weights import sync, writing
 
 # %% auto #0
 __all__ = ['DamagedCheckpoint', 'fault', 'step_folders', 'checkpoints', 'latest', 'tidy', 'save_checkpoint', 'load_checkpoint',
@@ -110,10 +110,18 @@ def _write(
 # %% ../../nbs/trainers/00_checkpoint.ipynb #3215c396
 def _is_left(draft:Path)->bool:
     "Whether nobody writes this draft any more: its process is gone, or is this one, which writes one after the other."
-    owner = re.fullmatch(r"\.step_\d+(?:\.(.+))?\.part", draft.name)[1]
+    owner = re.fullmatch(r"\.step_\d+(?:\.old)?(?:\.(.+))?\.part", draft.name)[1]
     if owner in (None, this_process()) or has_ended(owner): return True
     try: return time.time() - draft.stat().st_mtime > 86400 # of another machine
     except FileNotFoundError: return False
+
+def _remove(path:Path):
+    "Remove a checkpoint. It loses its name first: a process that is killed meanwhile leaves no half checkpoint."
+    aside = path.with_name(f".{path.name}.old.{this_process()}.part")
+    if aside.exists(): shutil.rmtree(aside, ignore_errors=True)
+    try: os.rename(path, aside)
+    except OSError: return # it is gone, or may not be removed
+    shutil.rmtree(aside, ignore_errors=True)
 
 def tidy(
     folder:str|Path, # holds checkpoints
@@ -124,7 +132,8 @@ def tidy(
     folder = Path(folder); good = [p for p in checkpoints(folder) if p != but]
     left = [p for p in folder.glob(".step_*.part") if _is_left(p)]
     stay = max(keep, 1) - (but is not None)
-    for old in left + good[:max(0, len(good) - stay)]: shutil.rmtree(old, ignore_errors=True)
+    for draft in left: shutil.rmtree(draft, ignore_errors=True)
+    for old in good[:max(0, len(good) - stay)]: _remove(old)
 
 # %% ../../nbs/trainers/00_checkpoint.ipynb #5898af54
 def _make_room(path:Path):
@@ -133,7 +142,7 @@ def _make_room(path:Path):
     except DamagedCheckpoint:
         names = (f"{path.name}.foreign{i or ''}" for i in itertools.count())
         os.rename(path, next(path.parent/n for n in names if not os.path.lexists(path.parent/n)))
-    else: shutil.rmtree(path)
+    else: _remove(path)
 
 def save_checkpoint(
     folder:str|Path, # holds the checkpoints of one run; made if it is not there
@@ -146,11 +155,14 @@ def save_checkpoint(
     folder = Path(folder); path = folder/_step_folder(step)
     if fault(path, content=True) is not None:
         part = folder/f".{path.name}.{this_process()}.part"
-        try: _write(part, groups, state)
-        except Exception: shutil.rmtree(part, ignore_errors=True); raise # a full disk, for example
-        if os.path.lexists(path): _make_room(path)
-        os.rename(part, path)
-        sync(folder)
+        need = sum(t.nbytes for tensors in groups.values() for t in tensors.values())
+        with writing("a checkpoint", path, need):
+            try:
+                _write(part, groups, state)
+                if os.path.lexists(path): _make_room(path)
+                os.rename(part, path)
+            except BaseException: shutil.rmtree(part, ignore_errors=True); raise # a full disk, for example
+            sync(folder)
     tidy(folder, keep, but=path)
     return path
 
@@ -210,10 +222,11 @@ def only_run(
     out:str|Path, # folder of a run; made if it is not there
 ):
     "Inside the block no other process trains in `out`; if one does, this is an error."
-    folder = Path(out).resolve(); folder.mkdir(parents=True, exist_ok=True)
-    lock = folder/".lock"
+    folder = Path(out).resolve(); lock = folder/".lock"
+    with writing("the folder of a run", folder): folder.mkdir(parents=True, exist_ok=True)
     while True:
-        try: fd = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        try:
+            with writing("the lock of a run", lock): fd = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
         except FileExistsError: pass
         else: break
         owner = _owner(lock)
@@ -223,7 +236,11 @@ def only_run(
             host, _, pid = owner.rpartition("-")
             raise ValueError(f"{out} is in use: process {pid} on {host} trains there. Wait for it, or choose another "
                              f"out; if that process is gone, remove {lock}")
-    with open(fd, "w") as f: f.write(this_process())
+    try:
+        with writing("the lock of a run", lock), open(fd, "w") as f: f.write(this_process())
+    except BaseException: lock.unlink(missing_ok=True); raise # a full disk, for example
+    for aside in folder.glob(".lock.*"): # of a process that was killed while it took over a lock
+        if has_ended(aside.name.removeprefix(".lock.")): aside.unlink(missing_ok=True)
     _held.add(lock)
     try: yield
     finally:

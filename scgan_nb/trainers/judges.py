@@ -4,6 +4,7 @@
 
 # %% ../../nbs/trainers/05_judges.ipynb #aa6e279c
 from __future__ import annotations
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -30,25 +31,28 @@ __all__ = ['balanced_cross_entropy', 'overlap_loss', 'roughen', 'JudgesHyper', '
 def balanced_cross_entropy(
     logits:Tensor, # (B,n,H,W) unbounded
     s:Tensor, # (B,H,W) class ids, 255 = ignore
+    total:Callable=lambda x: x, # sums over the parts of a batch that several processes share: a system's `total`
 )->Tensor: # scalar
     "Cross-entropy in which a class weighs as much as the square root of its number of pixels."
     logits, ids = at_least_float32(logits), s.flatten()
     n = torch.zeros(256, dtype=ids.dtype, device=ids.device).scatter_add_(0, ids, torch.ones_like(ids))
-    n = n[:logits.shape[1]].to(logits.dtype) # (n,) pixels of each class
+    n = torch.cat([n[:logits.shape[1]], n.new_ones(1)]).to(logits.dtype)
+    n, parts = total(n).split([logits.shape[1], 1]) # (n,) pixels of each class
     loss = F.cross_entropy(logits, s, n.clamp(min=1).rsqrt(), ignore_index=IGNORE, reduction="sum")
-    return loss/n.sqrt().sum().clamp(min=1)
+    return parts[0]*loss/n.sqrt().sum().clamp(min=1)
 
 # %% ../../nbs/trainers/05_judges.ipynb #125a4d85
 def overlap_loss(
     logits:Tensor, # (B,n,H,W) unbounded
     s:Tensor, # (B,H,W) class ids, 255 = ignore
+    total:Callable=lambda x: x, # sums over the parts of a batch that several processes share: a system's `total`
 )->Tensor: # scalar in [0, 1]
     "One minus the soft intersection over union, mean over classes."
     p = at_least_float32(logits).softmax(1)
     target = one_hot(s, logits.shape[1], p.dtype, check=False)
     p = p*(s != IGNORE)[:, None]
-    both = (p*target).sum((0, 2, 3))
-    return 1 - ((1 + both)/(1 + p.sum((0, 2, 3)) + target.sum((0, 2, 3)) - both)).mean()
+    both, ours, theirs = total(torch.stack([x.sum((0, 2, 3)) for x in (p*target, p, target)]))
+    return 1 - ((1 + both)/(1 + ours + theirs - both)).mean()
 
 # %% ../../nbs/trainers/05_judges.ipynb #5470d0c8
 def roughen(
@@ -146,7 +150,8 @@ def classifier_loss(self:Judges, batch:Batch)->dict[str, Tensor]:
 def segmentor_loss(self:Judges, batch:Batch)->dict[str, Tensor]:
     "Balanced cross-entropy and overlap, on roughened images."
     logits = self.segmentor(roughen(batch[self.truth], rand=self.rand, randn=self.randn))
-    return dict(pixels=balanced_cross_entropy(logits, batch["mask"]), overlap=overlap_loss(logits, batch["mask"]))
+    return dict(pixels=balanced_cross_entropy(logits, batch["mask"], self.total),
+                overlap=overlap_loss(logits, batch["mask"], self.total))
 
 # %% ../../nbs/trainers/05_judges.ipynb #263eba9e
 @patch

@@ -4,13 +4,14 @@
 
 # %% ../../nbs/trainers/01_progress.ipynb #f069cc7c
 from __future__ import annotations
-import json, os, sys, time
+import json, sys, time
 from importlib.util import find_spec
 from pathlib import Path
 import torch
 from PIL import Image
 from ..core.runtime import screen
 from ..core.show import Picture, grid, plotted
+from ..core.weights import append, whole_file
 
 # %% auto #0
 __all__ = ['loss_curves', 'plot_losses', 'Reporter', 'summary', 'TerminalReporter', 'NotebookReporter', 'reporter',
@@ -60,16 +61,14 @@ class Reporter:
     def start(self, step:int, goal:int, history:list[dict]):
         "A run goes on at `step` towards `goal`."
         if self.out is None: return
-        self.out.mkdir(parents=True, exist_ok=True); file = self.out/"history.jsonl"
-        (part := file.with_suffix(".part")).write_text("".join(json.dumps(row) + "\n" for row in history))
-        os.replace(part, file)
+        with whole_file(self.out/"history.jsonl", "the history") as draft:
+            draft.write_text("".join(json.dumps(row) + "\n" for row in history))
 
     def advance(self, step:int): "`step` steps are finished."
 
     def log(self, history:list[dict]):
         "The last row of `history` is new."
-        if self.out is not None:
-            with open(self.out/"history.jsonl", "a") as f: f.write(json.dumps(history[-1]) + "\n")
+        if self.out is not None: append(self.out/"history.jsonl", json.dumps(history[-1]) + "\n", "the history")
 
     def show(self, step:int, picture:Picture):
         "A new sample grid."

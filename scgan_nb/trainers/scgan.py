@@ -143,11 +143,11 @@ def _side(size:Size)->int:
 def begin(self:SCGAN, batch:Batch)->Batch:
     "Add z, the order of the masks, the mixing weights of the penalty and the generated images."
     n = batch.n
-    draw = dict(z=lambda: self.randn(n, self.z_dim), order=lambda: self.rand(n).argsort(),
+    draw = dict(z=lambda: self.randn(n, self.z_dim), order=lambda: self.permutation(n),
                 alpha=lambda: self.rand(n, 1, 1, 1))
     if not self.attr_names: draw["attrs"] = lambda: self.rand(n, 0)
     batch = Batch({k: make() for k, make in draw.items() if k not in batch} | batch)
-    batch["target_mask"] = batch["mask"][batch["order"]]
+    batch["target_mask"] = self.whole(batch["mask"])[batch["order"]]
     with torch.no_grad(): batch["fake"] = self.fake(batch)
     return batch
 
@@ -189,7 +189,7 @@ def discriminator_loss(self:SCGAN, batch:Batch)->dict[str, Tensor]:
 @patch
 def segmentor_loss(self:SCGAN, batch:Batch)->dict[str, Tensor]:
     "Cross-entropy on real images and their masks."
-    return dict(seg=segmentation_loss(self.segmentor(batch["image"]), batch["mask"], check=False))
+    return dict(seg=segmentation_loss(self.segmentor(batch["image"]), batch["mask"], check=False, total=self.total))
 
 # %% ../../nbs/trainers/10_scgan.ipynb #857309b7
 @patch
@@ -200,17 +200,21 @@ def generator_loss(self:SCGAN, batch:Batch)->dict[str, Tensor]:
     terms = dict(adv=wasserstein_generator(src))
     if self.h.lambda_cls: terms["cls"] = self.classification(cls, batch)
     if self.h.lambda_seg:
-        seg = segmentation_loss(self.segmentor(x_f), batch["target_mask"], check=False)
+        seg = segmentation_loss(self.segmentor(x_f), batch["target_mask"], check=False, total=self.total)
         terms["seg"] = self.h.lambda_seg*seg
     if self.h.lambda_div: terms["div"] = self.h.lambda_div*self.diversity(x_f, batch)
     return terms
 
 @patch
 def diversity(self:SCGAN, x_f:Tensor, batch:Batch)->Tensor:
-    "The diversity term of a quarter of the batch."
-    some = Batch({k: batch[k][:-(-batch.n//4)] for k in ("z", "attrs", "target_mask")})
-    other = some | dict(z=self.randn(some.n, self.z_dim))
-    return diversity_loss(x_f[:some.n], self.fake(other), some["z"], other["z"])
+    "The diversity term of every fourth sample, counted over all parts of a batch that is cut."
+    (index, count), n = self.cut, batch.n
+    rows = slice(-index*n % 4, None, 4)
+    z = self.randn(n, self.z_dim)[rows]
+    if not len(z): return x_f.new_zeros(())
+    some = Batch({k: batch[k][rows] for k in ("z", "attrs", "target_mask")})
+    share = len(z)/-(-n*count//4) # of this part
+    return count*share*diversity_loss(x_f[rows], self.fake(some | dict(z=z)), some["z"], z)
 
 # %% ../../nbs/trainers/10_scgan.ipynb #7f696a2e
 @patch

@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from ..core.batch import Batch, Samples
-from ..core.runtime import best_device, one_device, seeded, step_seed
+from ..core.runtime import LostProcess, best_device, one_device, seeded, step_seed, together
 from ..core.show import grid
 from ..core.system import System, Update, optimiser_options, training_only
 from ..networks.layers import synchronise_batch_norms
@@ -228,7 +228,7 @@ def _same_everywhere(self:Trainer, tensors:list[Tensor]):
     for dtype in sorted({t.dtype for t in tensors}, key=str):
         group = [t.detach() for t in tensors if t.dtype == dtype]
         flat = torch.cat([t.flatten() for t in group])
-        torch.distributed.broadcast(flat, 0)
+        with together(): torch.distributed.broadcast(flat, 0)
         for t, part in zip(group, flat.split([t.numel() for t in group])): t.copy_(part.view_as(t))
 
 # %% ../../nbs/trainers/02_trainer.ipynb #23bb89d1
@@ -270,7 +270,9 @@ def _collect(self:Trainer):
     pending, self._pending = self._pending, []
     if not pending or self.device.type == "meta": return
     values = torch.cat([v for *_, v in pending])
-    if self.processes > 1: torch.distributed.all_reduce(values); values /= self.processes
+    if self.processes > 1:
+        with together(): torch.distributed.all_reduce(values)
+        values /= self.processes
     values = iter(values.tolist())
     for step, update, names, _ in pending:
         terms = dict(zip(names, values))
@@ -278,6 +280,13 @@ def _collect(self:Trainer):
             if not math.isfinite(value):
                 raise NonFiniteLoss(f"the loss term {update}/{name} is {value} at step {step}. {self._advice()}")
         self._recent.append([step, update, terms])
+
+@patch
+def _kept(self:Trainer)->str:
+    "Where a run that broke off goes on."
+    last = latest(self.out/"checkpoints") if self.out else None
+    return (f"The last checkpoint is {last}: the same command goes on from there" if last
+            else "There is no checkpoint yet: the same command begins anew")
 
 @patch
 def _advice(self:Trainer)->str:
@@ -330,7 +339,8 @@ def _average(self:Trainer, tensors):
     "Replace tensors by their mean over the processes, in one message."
     if self.processes == 1 or not (tensors := list(tensors)): return
     flat = torch.cat([t.flatten() for t in tensors])
-    torch.distributed.all_reduce(flat); flat /= self.processes
+    with together(): torch.distributed.all_reduce(flat)
+    flat /= self.processes
     for t, part in zip(tensors, flat.split([t.numel() for t in tensors])): t.copy_(part.view_as(t))
 
 # %% ../../nbs/trainers/02_trainer.ipynb #d19bcc31
@@ -549,7 +559,7 @@ def save(self:Trainer)->Path|None:
                      scaler=self.scaler.state_dict())
         with self._only_run():
             path = save_checkpoint(self.out/"checkpoints", self.steps, self._groups(), state, self.keep)
-    PartialState().wait_for_everyone()
+    with together(): PartialState().wait_for_everyone()
     return path
 
 # %% ../../nbs/trainers/02_trainer.ipynb #7c03f1b1
@@ -715,9 +725,11 @@ def fit(self:Trainer,
     with _polite_signals(self.processes == 1) as caught, self._only_run(), torch.random.fork_rng(devices=cuda):
         self.system.train()
         self._tell(lambda r: r.start(self.steps, steps, self.history))
-        try: self._loop(steps, caught)
-        finally: self._tell(lambda r: r.stop(self.history))
-        self.save()
+        try:
+            try: self._loop(steps, caught)
+            finally: self._tell(lambda r: r.stop(self.history))
+            self.save()
+        except LostProcess as e: raise LostProcess(f"{e}. {self._kept()}") from e
     return self
 
 @patch
