@@ -1,8 +1,8 @@
 "What the property tests share: values of any kind, what an annotation means, errors that are ours, damage to files."
 import inspect
+import io
 import json
 import math
-import os
 import shutil
 import signal
 from collections.abc import Iterable
@@ -16,6 +16,8 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from PIL import Image
+
+from scgan_nb.datasets.celeba import template_landmarks
 
 
 def fuzz(n):
@@ -120,7 +122,101 @@ def told(f, *names):
         return None, str(e)
 
 
-# the files of each dataset that is read from a disk, small and true to the format
+# damage to files
+
+PLACES = ("gone", "a folder", "a link that leads nowhere", "a link to itself", "empty")
+JSON = st.recursive(st.none() | st.booleans() | st.integers(-3, 70) | st.sampled_from([10**30, 1e308, math.nan, -1.5]) | TEXTS,
+                    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3), max_leaves=4)
+
+
+def spots(value, at=()):
+    "The places in a JSON value: keys and indices that lead there."
+    found = [at]
+    for k, v in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else (): found += spots(v, (*at, k))
+    return found
+
+
+@st.composite
+def other_json(draw, whole):
+    "A JSON text with one value replaced, or left out."
+    value = json.loads(whole)
+    *way, last = draw(st.sampled_from([s for s in spots(value) if s] or [(None,)]))
+    if last is None or draw(st.integers(0, 9)) == 0: return json.dumps(draw(JSON)).encode()
+    inner = value
+    for k in way: inner = inner[k]
+    if draw(st.booleans()): del inner[last]
+    else: inner[last] = draw(JSON)
+    return json.dumps(value, indent=1).encode()
+
+
+@st.composite
+def other_text(draw, whole):
+    "A text with a piece replaced, or in another encoding."
+    text = whole.decode()
+    a = draw(st.integers(0, len(text))); b = draw(st.integers(a, min(a + 12, len(text))))
+    new = draw(TEXTS | st.sampled_from([",", "\n", "\t", "\r", '"', "x"*200_000, "1", "-1", "#", "é"]))
+    return (text[:a] + new + text[b:]).encode(draw(st.sampled_from(["utf-8"]*6 + ["utf-8-sig", "utf-16", "utf-7"])), "replace")
+
+
+@st.composite
+def other_picture(draw, ending):
+    "A picture of any mode and size, in the format of the ending or in another one."
+    mode = draw(st.sampled_from(["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "I", "F"]))
+    size = draw(st.tuples(st.integers(1, 48), st.integers(1, 48)))
+    im, file = Image.effect_noise(size, 90), io.BytesIO()
+    im = im.quantize(3 + size[0]) if mode == "P" else im.convert("I").convert(mode) if mode == "I;16" else im.convert(mode)
+    kinds = [Image.registered_extensions()[ending], "PNG", "TIFF", "GIF", "JPEG", "BMP", "PPM", "WEBP"]
+    try: im.save(file, draw(st.sampled_from(kinds)))
+    except (OSError, ValueError, KeyError): im.convert("RGB").save(file, "PNG")
+    return file.getvalue()
+
+
+@st.composite
+def other_array(draw):
+    "An array of any shape and type."
+    file, kind = io.BytesIO(), draw(st.sampled_from(["f4", "f8", "i8", "u1", "?", "c16", "U3", "O", "f2", ">f4", "M8[s]"]))
+    shape = draw(st.sampled_from([(), (68, 2), (2, 68), (68, 3), (68,), (0,), (1, 68, 2)]))
+    np.save(file, np.full(shape, draw(st.sampled_from([0, 1, 9])), "f8").astype(kind), allow_pickle=True)
+    return file.getvalue()
+
+
+@st.composite
+def harm(draw, path, single=False):
+    "Another content for a file, as bytes; or one of `PLACES`. `single`: one flipped byte, a cut, or a place."
+    whole = path.read_bytes()
+    at = draw(st.integers(0, max(len(whole) - 1, 0)))
+    flip = st.integers(1, 255).map(lambda b: whole[:at] + bytes([whole[at] ^ b]) + whole[at + 1:])
+    ways = [flip]*bool(whole) + [st.just(whole[:at])] + [st.sampled_from(PLACES)]
+    if not single:
+        ways += [st.binary(max_size=40), st.binary(min_size=1, max_size=9).map(lambda b: whole + b)]
+        if path.suffix == ".json": ways += [other_json(whole)]*3
+        if path.suffix in (".txt", ".csv", ".pts"): ways += [other_text(whole)]*4
+        if path.suffix in Image.registered_extensions(): ways += [other_picture(path.suffix)]*2
+        if path.suffix == ".npy": ways += [other_array()]
+    return draw(st.one_of(ways))
+
+
+@contextmanager
+def harmed(path, content):
+    "Inside the block a file holds something else."
+    aside = path.with_name(path.name + ".aside~")
+    path.rename(aside)
+    try:
+        if content == "a folder": path.mkdir()
+        elif content == "a link that leads nowhere": path.symlink_to("nowhere")
+        elif content == "a link to itself": path.symlink_to(path.name)
+        elif content != "gone": path.write_bytes(b"" if content == "empty" else content)
+        yield
+    finally:
+        if path.is_dir() and not path.is_symlink(): shutil.rmtree(path)
+        else: path.unlink(missing_ok=True)
+        aside.rename(path)
+
+
+def files_in(folder): return sorted(p for p in Path(folder).rglob("*") if p.is_file())
+
+
+# the files of each dataset that is read from a disk, small and true to the format; a builder returns the ways to open them, if there are several
 
 def save(path, a, kind=np.uint8):
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -145,6 +241,7 @@ def coco(root):
         save(root/"train_img"/f"{i:012}.jpg", photo(i))
         save(root/"train_label"/f"{i:012}.png", ids(i, 182))
         save(root/"train_inst"/f"{i:012}.png", ids(i, 60_000), np.uint16)
+    return [{}, dict(instances=True)]
 
 
 def ade(root):
@@ -175,6 +272,12 @@ def celeba(root):
     attribute_file(root/"list_attr_celeba.txt", names)
     (root/"list_eval_partition.txt").write_text("".join(f"{n} {i//2}\n" for i, n in enumerate(names)))
     (root/"identity_CelebA.txt").write_text("".join(f"{n} {i + 5}\n" for i, n in enumerate(names)))
+    points = template_landmarks(220, 180).numpy()[:, ::-1]
+    (root/"points").mkdir(); np.save(root/"points"/"000001.npy", points)
+    for i, ending in ((2, "pts"), (3, "txt")):
+        lines = "\n".join(f"{x:.1f} {y:.1f}" for x, y in points)
+        (root/"points"/f"{i:06}.{ending}").write_text(f"version: 1\nn_points: 68\n{{\n{lines}\n}}\n" if i == 2 else lines)
+    return [{}, dict(landmarks=str(root/"points"), split="all")]
 
 
 def celebamask(root):
