@@ -41,7 +41,7 @@ def check_options(
         value = given.get(name)
         if value is None: continue
         typed = name.upper() if p.default is p.empty else option(name)
-        if value == "" and name not in LISTS:
+        if value in ("", []) and name not in LISTS: # argparse makes a list of "--"
             raise ValueError(f"{typed} is empty: give a value{'' if p.default is p.empty else ', or leave it away'}")
         if name in CHOICES and value not in CHOICES[name]:
             raise ValueError(f"{typed} {value} is unknown: choose {', '.join(CHOICES[name])}")
