@@ -48,7 +48,7 @@ def test_hyper(cls, config):
     "A field takes what its annotation means, and is then the same after JSON; anything else is refused by name."
     kind = hyper_of(cls, config); kinds, texts, start = get_type_hints(kind), texts_of(cls), kind()
 
-    @fuzz(12)
+    @fuzz(6)
     @given(st.data())
     def check(name, data):
         value = data.draw(values_for(kinds[name], texts[name]), label=name)
@@ -72,7 +72,7 @@ def test_systems_are_built_saved_and_read(cls, config, tmp_path):
     world = find("datasets", cls.world)(n=4)
     make = lambda **c: cls.for_data(world, config, **c)
 
-    @fuzz(20)
+    @fuzz(6)
     @given(changes(cls, config))
     def check(given):
         system, refused = told(lambda: on_meta(lambda: make(**given)), *given)
@@ -137,7 +137,7 @@ def test_arguments_of_datasets(name, root):
     texts = {"attrs": set(cls.attributes)} if cls.drawn else {}
     size = {"size"} & set(kinds)
 
-    @fuzz(8)
+    @fuzz(5)
     @given(st.data())
     def check(argument, how, data):
         value = data.draw(values_for(kinds[argument], texts.get(argument, ())), label=argument)
