@@ -87,6 +87,16 @@ def test_systems_are_built_saved_and_read(cls, config, tmp_path):
 
 
 @pytest.mark.parametrize("cls, config", CONFIGS)
+@pytest.mark.parametrize("value", [10**9, "4", []], ids=str)
+def test_a_value_that_once_took_for_ever(cls, config, value):
+    "A count that no network can have is refused before anything is built, and so is a text that is no number."
+    world = find("datasets", cls.world)(n=4)
+    for f in fields(cls.Hyper):
+        if f.name.startswith(("n_", "num_", "class", "attr", "width")):
+            told(lambda: on_meta(lambda: cls.for_data(world, config, **{f.name: value})), f.name)
+
+
+@pytest.mark.parametrize("cls, config", CONFIGS)
 def test_config_json(cls, config, tmp_path):
     "Whatever stands in `config.json`, an error names the file."
     h = asdict(hyper_of(cls, config)())

@@ -137,8 +137,9 @@ Hyper.recipe = None # a `Recipe`: how the configuration was trained
 Hyper.opens = {} # arguments with which its data are opened, such as dict(labels="portrait10")
 # the range of a field by its name or a pattern; a subclass adds its own, which come first
 Hyper.ranges = {"size": Range(1, 16384), "width": Range(1, 65536), "*_width": Range(1, 65536), "*_dim": Range(0, 2**20),
-                "*_every": Range(1), "n_*": Range(1), "num_*": Range(1), "widest": Range(1), "levels": Range(1, 16),
-                "halvings": Range(0, 16), "encoded": Range(0, 16), "*_warmup": Range(0), "lambda_*": Range(0),
+                "*_every": Range(1), "n_*": Range(1, 10**9), "num_*": Range(1, 256), "widest": Range(1, 1024),
+                "classes": Range(0, 255), "attrs": Range(0, 4096), "levels": Range(1, 16), "halvings": Range(0, 16),
+                "encoded": Range(0, 16), "*_warmup": Range(0), "lambda_*": Range(0),
                 "temperature": Range(0, above=True), "lr": Range(0, above=True), "lr_*": Range(0, above=True),
                 "betas": Range(0, 1, below=True)}
 
