@@ -116,7 +116,8 @@ def check_value(
 ):
     "Raise a `ValueError` if a value is of another kind, or out of its range."
     if not suits(value, kind, allowed):
-        raise ValueError(f"{what} must be {', '.join(filter(None, (in_words(kind), str(allowed))))}")
+        words = "" if kind is Any else in_words(kind)
+        raise ValueError(f"{what} must be {', '.join(filter(None, (words, str(allowed))))}")
 
 def named(
     name:str,
