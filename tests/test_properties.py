@@ -48,7 +48,7 @@ def test_hyper(cls, config):
     "A field takes what its annotation means, and is then the same after JSON; anything else is refused by name."
     kind = hyper_of(cls, config); kinds, texts, start = get_type_hints(kind), texts_of(cls), kind()
 
-    @fuzz(6)
+    @fuzz(3)
     @given(st.data())
     def check(name, data):
         value = data.draw(values_for(kinds[name], texts[name]), label=name)
@@ -72,7 +72,7 @@ def test_systems_are_built_saved_and_read(cls, config, tmp_path):
     world = find("datasets", cls.world)(n=4)
     make = lambda **c: cls.for_data(world, config, **c)
 
-    @fuzz(6)
+    @fuzz(3)
     @given(changes(cls, config))
     def check(given):
         system, refused = told(lambda: on_meta(lambda: make(**given)), *given)
@@ -101,7 +101,7 @@ def test_config_json(cls, config, tmp_path):
     "Whatever stands in `config.json`, an error names the file."
     h = asdict(hyper_of(cls, config)())
 
-    @fuzz(15)
+    @fuzz(6)
     @given(st.data())
     def check(data):
         whole = dict(system=cls.name, hyper=h)
@@ -147,7 +147,7 @@ def test_arguments_of_datasets(name, root):
     texts = {"attrs": set(cls.attributes)} if cls.drawn else {}
     size = {"size"} & set(kinds)
 
-    @fuzz(5)
+    @fuzz(3)
     @given(st.data())
     def check(argument, how, data):
         value = data.draw(values_for(kinds[argument], texts.get(argument, ())), label=argument)
@@ -165,7 +165,7 @@ def test_arguments_of_datasets(name, root):
         for how in ("direct", "open_data"): check(argument, how)
 
 
-@fuzz(100)
+@fuzz(50)
 @given(st.dictionaries(st.from_regex(r"[a-z_]{1,5}", fullmatch=True), ANYTHING.filter(
     lambda v: " " not in json.dumps(v, separators=(",", ":"))), max_size=3))
 def test_settings_are_read_as_they_were_written(settings):
@@ -174,7 +174,7 @@ def test_settings_are_read_as_they_were_written(settings):
     assert refused or same(found, settings)
 
 
-@fuzz(100)
+@fuzz(50)
 @given(st.text())
 def test_any_text_is_settings_or_refused(text): told(lambda: parse_settings(text), "write name=value")
 
