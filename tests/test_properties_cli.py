@@ -146,7 +146,7 @@ def check(command, words):
 
 @pytest.mark.parametrize("name", [n for n in commands if n != "train"])
 def test_command_lines(name, light):
-    @fuzz(30 if name != "list" else 5)
+    @fuzz(15 if name != "list" else 5)
     @given(lines(commands[name], "scgan"))
     def fire(words): check(name, words)
 
@@ -155,7 +155,7 @@ def test_command_lines(name, light):
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_command_lines_that_train(system, light):
-    @fuzz(20)
+    @fuzz(12)
     @given(lines(commands["train"], system))
     def fire(words): check("train", words)
 
