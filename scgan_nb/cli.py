@@ -15,9 +15,9 @@ from .core.registry import find, known
 from .core.values import Range, check_value, fits, named, resolved
 
 # %% auto #0
-__all__ = ['OPTIONS', 'CHOICES', 'LISTS', 'ADVICE', 'ARGUMENTS', 'option', 'check_options', 'check_place', 'check_extra',
-           'Stopped', 'explained', 'command', 'parse_size', 'parse_settings', 'arguments_of', 'open_data',
-           'plan_training', 'scgan_train', 'scgan_sample', 'scgan_eval', 'scgan_list', 'scgan_demo']
+__all__ = ['OPTIONS', 'CHOICES', 'LISTS', 'ADVICE', 'option', 'check_options', 'check_place', 'check_extra', 'Stopped',
+           'explained', 'command', 'parse_size', 'parse_settings', 'arguments_of', 'open_data', 'plan_training',
+           'scgan_train', 'scgan_sample', 'scgan_eval', 'scgan_list', 'scgan_demo']
 
 # %% ../nbs/cli.ipynb #179fa28c
 OPTIONS = dict(steps=Range(1, 10**9), batch=Range(1, 65536), n=Range(1), width=Range(1, 65536), size=Range(1, 8192),
@@ -41,7 +41,7 @@ def check_options(
         value = given.get(name)
         if value is None: continue
         typed = name.upper() if p.default is p.empty else option(name)
-        if value == "" and name not in LISTS:
+        if value in ("", []) and name not in LISTS: # argparse makes a list of "--"
             raise ValueError(f"{typed} is empty: give a value{'' if p.default is p.empty else ', or leave it away'}")
         if name in CHOICES and value not in CHOICES[name]:
             raise ValueError(f"{typed} {value} is unknown: choose {', '.join(CHOICES[name])}")
@@ -175,8 +175,6 @@ def parse_settings(
     return out
 
 # %% ../nbs/cli.ipynb #d9a0e979
-ARGUMENTS = dict(n=Range(1), threads=Range(1), views=Range(1), crop=Range(1), seed=OPTIONS["seed"])
-
 def _parameters(cls:type)->dict: # name -> what its annotation means, those of base classes included
     found = {}
     for c in cls.__mro__:
@@ -205,7 +203,7 @@ def _fitting(cls:type, data:str, settings:dict)->dict:
                              f"{', '.join(sorted(set(takes) - set(instead)))}")
         kind = takes[name]
         if isinstance(value, str) and not fits(value, kind) and fits([value], kind): settings[name] = [value]
-        check_value(f"--data {data}: {named(name, value)}", settings[name], kind, ARGUMENTS.get(name, Range()))
+        check_value(f"--data {data}: {named(name, value)}", settings[name], kind, cls.ranges.get(name, Range()))
     if settings.get("device") is not None:
         from scgan_nb.core.runtime import best_device
         best_device(str(settings["device"]))

@@ -2,7 +2,6 @@
 images that are not square, a frozen first stage, a helper, lazy updates, a world of its own with judges."""
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,16 +15,6 @@ from PIL import Image
 
 HERE = Path(__file__).parent
 SMALL = ["--dataset", "n=64", "--batch", "8", "--device", "cpu", "--no-check"]
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    "A folder where the package is installed, as pip does it."
-    folder = tmp_path_factory.mktemp("site")
-    shutil.copytree(HERE/"sixth", folder/"source")
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target",
-                    folder/"site", folder/"source"], check=True)
-    return folder/"site"
 
 
 def environment(site, **more):

@@ -8,6 +8,7 @@ import copy
 import json
 import os
 import re
+import zlib
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
@@ -22,7 +23,7 @@ from .pixels import Size
 from .registry import find
 from .runtime import SumOverProcesses, data_folders, gathered, several_processes
 from .values import Range, check_value, named, range_of, resolved
-from .weights import check_tensors, fill, read_json, read_tensors, where_it_is, whole_folder
+from .weights import check_tensors, fill, read_json, read_tensors, where_it_is, whole_folder, write_tensors
 
 # %% auto #0
 __all__ = ['Update', 'optimiser_options', 'Stairs', 'Recipe', 'Hyper', 'System', 'training_only', 'save_system', 'read_config',
@@ -136,8 +137,9 @@ Hyper.recipe = None # a `Recipe`: how the configuration was trained
 Hyper.opens = {} # arguments with which its data are opened, such as dict(labels="portrait10")
 # the range of a field by its name or a pattern; a subclass adds its own, which come first
 Hyper.ranges = {"size": Range(1, 16384), "width": Range(1, 65536), "*_width": Range(1, 65536), "*_dim": Range(0, 2**20),
-                "*_every": Range(1), "n_*": Range(1), "num_*": Range(1), "widest": Range(1), "levels": Range(1, 16),
-                "halvings": Range(0, 16), "encoded": Range(0, 16), "*_warmup": Range(0), "lambda_*": Range(0),
+                "*_every": Range(1), "n_*": Range(1, 10**9), "num_*": Range(1, 256), "widest": Range(1, 1024),
+                "classes": Range(0, 255), "attrs": Range(0, 4096), "levels": Range(1, 16), "halvings": Range(0, 16),
+                "encoded": Range(0, 16), "*_warmup": Range(0), "lambda_*": Range(0),
                 "temperature": Range(0, above=True), "lr": Range(0, above=True), "lr_*": Range(0, above=True),
                 "betas": Range(0, 1, below=True)}
 
@@ -493,20 +495,24 @@ def save_system(
     **notes, # further entries of config.json (JSON values), such as the command that trained it
 )->Path:
     "Write `config.json`, one sub-folder of safetensors for each network, and the state: all or nothing."
-    from safetensors.torch import load_file, save_file
     with whole_folder(folder, _is_ours) as draft:
         for name in networks or system.ships:
             system.networks[name].save_pretrained(draft/name)
             file = draft/name/"model.safetensors"
-            if half: save_file(_halved(load_file(file), name), file)
+            tensors = read_tensors(file)
+            write_tensors(_halved(tensors, name) if half else tensors, file)
             (draft/name/"README.md").unlink(missing_ok=True) # the hub's empty model card
         if system.state:
-            save_file({k: v.detach().cpu().contiguous() for k, v in system.state.items()}, draft/"state.safetensors")
-        (draft/"config.json").write_text(json.dumps(dict(system=system.name, hyper=system.hyper, **notes), indent=1)
-                                         + "\n")
+            write_tensors(system.state, draft/"state.safetensors")
+        config = dict(system=system.name, hyper=system.hyper, **notes)
+        (draft/"config.json").write_text(json.dumps(config | dict(crc32=_sum(config)), indent=1) + "\n")
     return Path(folder)
 
 # %% ../../nbs/core/05_system.ipynb #da1b9563
+def _sum(config:dict)->str:
+    "A checksum of values; the order of the keys and spaces do not change it."
+    return f"{zlib.crc32(json.dumps(config, sort_keys=True).encode()):08x}"
+
 def read_config(
     folder:str|Path, # a folder made by `save_system`
 )->dict: # with `system`, a name, and `hyper`, a dict
@@ -516,6 +522,9 @@ def read_config(
         raise FileNotFoundError(f"{folder} holds no config.json: name a folder written by save_system or "
                                 f"save_pretrained")
     config = read_json(file)
+    if config.pop("crc32", None) not in (None, _sum(config)):
+        raise ValueError(f"{file} has changed since it was written: its checksum is wrong. Fix: copy or download it "
+                         f"again, or remove the entry crc32 if you have changed it")
     for key, kind, what in (("system", str, "the name of a system"), ("hyper", dict, "its hyper-parameters")):
         if not isinstance(config.get(key), kind):
             problem = f"holds a {type(config[key]).__name__}" if key in config else "is missing"

@@ -14,7 +14,7 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
 # %% auto #0
-__all__ = ['Range', 'range_of', 'resolved', 'fits', 'in_words', 'check_value', 'named']
+__all__ = ['Range', 'range_of', 'resolved', 'fits', 'in_words', 'suits', 'check_value', 'named']
 
 # %% ../../nbs/core/04_values.ipynb #a7186f8d
 @dataclass(frozen=True)
@@ -66,7 +66,12 @@ def fits(
     if kind is int: return _number(value) and isinstance(value, int)
     if kind is float: return _number(value) and -inf < value < inf
     if kind is Path: return isinstance(value, (str, Path))
+    if origin is dict and args:
+        return isinstance(value, dict) and all(fits(k, args[0]) and fits(v, args[1]) for k, v in value.items())
     if origin in (tuple, list, Iterable):
+        if origin is Iterable and isinstance(value, Iterable) and not isinstance(value,
+                (str, bytes, dict, list, tuple)):
+            return True # a generator can be looked through once only
         if not isinstance(value, (list, tuple)): return False
         if origin is tuple and args and args[-1] is not ...:
             return len(value) == len(args) and all(map(fits, value, args))
@@ -94,6 +99,15 @@ def in_words(
     return origin.__name__ if isinstance(origin, type) else str(kind)
 
 # %% ../../nbs/core/04_values.ipynb #624da9f5
+def suits(
+    value,
+    kind=Any, # see `resolved`
+    allowed:Range=Range(), # for the value, or for each number in it
+)->bool:
+    "Whether a value is of a kind and in a range."
+    numbers = [v for v in (value if isinstance(value, (list, tuple)) else [value]) if _number(v)]
+    return fits(value, kind) and all(v in allowed for v in numbers)
+
 def check_value(
     what:str, # the name and the value, as the user wrote them
     value,
@@ -101,9 +115,9 @@ def check_value(
     allowed:Range=Range(), # for the value, or for each number in it
 ):
     "Raise a `ValueError` if a value is of another kind, or out of its range."
-    numbers = [v for v in (value if isinstance(value, (list, tuple)) else [value]) if _number(v)]
-    if fits(value, kind) and all(v in allowed for v in numbers): return
-    raise ValueError(f"{what} must be {', '.join(filter(None, (in_words(kind), str(allowed))))}")
+    if not suits(value, kind, allowed):
+        words = "" if kind is Any else in_words(kind)
+        raise ValueError(f"{what} must be {', '.join(filter(None, (words, str(allowed))))}")
 
 def named(
     name:str,

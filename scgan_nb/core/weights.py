@@ -12,6 +12,7 @@ import re
 import shutil
 import stat
 import struct
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
@@ -21,9 +22,9 @@ import torch
 from torch import Tensor, nn
 
 # %% auto #0
-__all__ = ['not_a_file', 'check_file', 'read_text', 'read_json', 'read_tensors', 'misfit', 'few', 'check_tensors', 'fill',
-           'open_weights', 'NotWritten', 'writing', 'whole_file', 'append', 'sync', 'to_disk', 'whole_folder',
-           'where_it_is']
+__all__ = ['not_a_file', 'check_file', 'read_text', 'read_json', 'checksum', 'read_tensors', 'write_tensors', 'misfit', 'few',
+           'check_tensors', 'fill', 'open_weights', 'NotWritten', 'writing', 'whole_file', 'append', 'sync', 'to_disk',
+           'whole_folder', 'where_it_is']
 
 # %% ../../nbs/core/07_weights.ipynb #33e571b9
 def not_a_file(
@@ -70,18 +71,44 @@ def read_json(
     return found
 
 # %% ../../nbs/core/07_weights.ipynb #81c02b89
+def checksum(
+    tensors:Mapping[str, Tensor],
+)->str: # eight hexadecimal digits
+    "Changes with the names, the shapes and every bit of some tensors."
+    value = 0
+    for name, t in sorted(tensors.items()):
+        value = zlib.crc32(f"{name} {tuple(t.shape)}".encode(), value)
+        value = zlib.crc32(t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy(), value)
+    return f"{value:08x}"
+
 def read_tensors(
     file:str|Path, # safetensors
     device:str|torch.device="cpu", # where to put them
 )->dict[str, Tensor]:
     "The tensors of a file by their names."
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors import SafetensorError, safe_open
     check_file(file)
-    try: return load_file(file, device=str(device))
+    try:
+        with safe_open(file, "pt", device=str(device)) as f:
+            tensors, notes = {name: f.get_tensor(name) for name in f.keys()}, f.metadata() or {}
     except PermissionError: raise ValueError(f"{file}: may not be read. Fix: change its permissions") from None
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as e:
         raise ValueError(f"{file}: no whole file of safetensors ({_line(e)}). Fix: copy or download it again") from None
+    if notes.get("crc32", checksum(tensors)) != checksum(tensors):
+        raise ValueError(f"{file} has changed since it was written: its checksum is wrong. Fix: copy or download it "
+                         f"again")
+    return tensors
+
+def write_tensors(
+    tensors:Mapping[str, Tensor],
+    file:str|Path, # safetensors
+    notes:Mapping[str, str]|None=None, # further entries of its metadata
+):
+    "Write a file of tensors that holds its own checksum."
+    from safetensors.torch import save_file
+    whole = {k: t.detach().cpu().contiguous() for k, t in tensors.items()}
+    save_file(whole, file, dict(notes or {}, format="pt", crc32=checksum(whole)))
+
 
 # %% ../../nbs/core/07_weights.ipynb #fbb4b7f5
 def _line(e): return (str(e).strip() or type(e).__name__).splitlines()[0][:120]
@@ -93,6 +120,7 @@ def misfit(
     expected:Tensor, # of the network; may be on the meta device
 )->str: # "" if there is none
     "What is wrong with one tensor of a file."
+    if found.device.type == "meta" or found.layout != torch.strided: return f"{name} is no plain tensor in the file"
     if found.shape != expected.shape:
         return f"{name} has shape {tuple(found.shape)} in the file, expected {tuple(expected.shape)}"
     if found.is_floating_point() != expected.is_floating_point() or found.is_complex():

@@ -8,12 +8,14 @@ import hashlib
 import inspect
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import wraps
 from html import escape
 from operator import index
 from pathlib import Path
 
+import numpy as np
 import scgan_nb
 import torch
 from fastcore.basics import patch
@@ -22,10 +24,11 @@ from torch import Tensor
 from ..core.batch import Batch, Samples, check_batch, shown, stack
 from ..core.pixels import Size, pair
 from ..core.show import Picture, grid
+from ..core.values import Range, check_value, named, resolved, suits
 from .labels import LabelSet, find_labels
 
 # %% auto #0
-__all__ = ['Fault', 'DataError', 'as_size', 'ImageDataset', 'split_names']
+__all__ = ['Fault', 'DataError', 'as_size', 'checks_arguments', 'ImageDataset', 'split_names']
 
 # %% ../../nbs/datasets/01_base.ipynb #6f7c6055
 @dataclass(frozen=True)
@@ -71,11 +74,33 @@ def as_size(
     name:str="size", # of the argument, for the error
 )->Size: # an int for a square, or a tuple (height, width)
     "A size in its one form."
-    try: height, width = map(index, pair(size))
+    try:
+        height, width = map(index, pair(size))
+        if any(isinstance(s, bool) for s in pair(size)): raise TypeError
     except (TypeError, ValueError):
-        raise ValueError(f"{name}={size!r}: give an int for a square, or two ints (height, width)") from None
+        raise ValueError(f"{named(name, size)}: give an int for a square, or two ints (height, width)") from None
     if min(height, width) < 1: raise ValueError(f"{name}={size!r}: an image needs at least one pixel")
+    if max(height, width) > 65536: raise ValueError(f"{named(name, size)}: at most 65,536 pixels a side")
     return height if height == width else (height, width)
+
+# %% ../../nbs/datasets/01_base.ipynb #de440f0c
+def checks_arguments(
+    init:Callable, # the `__init__` of a dataset
+)->Callable: # the same, but an argument of another kind than its annotation, or out of its range, is a `ValueError`
+    "A constructor that checks its arguments."
+    signature = inspect.signature(init)
+    @wraps(init)
+    def checked(self, *args, **kwargs):
+        given = signature.bind(self, *args, **kwargs).arguments
+        for name, p in [*signature.parameters.items()][1:]:
+            kind, allowed = resolved(p.annotation, init.__module__), self.ranges.get(name, Range())
+            if name not in given or p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL): continue
+            if kind in (Size, Size|None): continue # see `as_size`
+            value = given[name].item() if isinstance(given[name], np.generic) else given[name]
+            if not suits(value, kind, allowed):
+                check_value(f"{type(self).__name__}: {named(name, value)}", value, kind, allowed)
+        init(self, *args, **kwargs)
+    return checked
 
 # %% ../../nbs/datasets/01_base.ipynb #43b13f60
 class ImageDataset(Samples):
@@ -86,7 +111,13 @@ class ImageDataset(Samples):
     judge_names:dict[str, str]={} # names of judges that are trained for it: `classifier_name`, `segmentor_name`
     exclusive:bool=False # exactly one of the attributes holds (one-hot)
     splits:tuple[str, ...]=() # names of the parts, where there are any
+    ranges:dict[str, Range]=dict(seed=Range(-2**63, 2**63 - 1)) # of the numbers among the arguments, by name
 
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls): cls.__init__ = checks_arguments(cls.__init__)
+
+    @checks_arguments
     def __init__(self,
         labels:str|LabelSet|None=None, # classes of the masks; None: there are no masks
         attr_names:Iterable[str]=(), # names of the entries of `attrs`

@@ -181,17 +181,18 @@ def choose_split(
     partition:dict[str, int]|None, # CelebA's own; None: drawn from the names
     shares:dict[str, float], # of the drawn parts
     seed:int=0, # of the draw
+    file:str|Path="the partition file", # where the partition was read, for the error
 )->list[int]: # numbers of the samples
     "Samples of one part."
     if split == "all": return list(range(len(names)))
-    known = PARTITION if partition else shares
+    known = shares if partition is None else PARTITION
     if split not in known: raise ValueError(f"split={split!r}: choose one of {', '.join(known)} or all")
     if partition is None: return split_names(names, shares, seed)[split]
     if missing := [n for n in names if n not in partition]:
-        raise DataError([Fault(n, "not in the partition file",
+        raise DataError([Fault(n, f"not in {file}",
                                "add it there, or remove that file to have a drawn split") for n in missing], "split")
     if odd := [n for n in names if partition[n] not in PARTITION.values()]:
-        raise DataError([Fault(n, f"in part {partition[n]} of the partition file", "write one of " + ", ".join(
+        raise DataError([Fault(n, f"in part {partition[n]} of {file}", "write one of " + ", ".join(
             f"{v} ({k})" for k, v in PARTITION.items())) for n in odd], "split")
     return [i for i, n in enumerate(names) if partition[n] == PARTITION[split]]
 
@@ -216,7 +217,7 @@ class CelebA(FileDataset):
         root, images, listing = _find_celeba(Path(root))
         names, files, values = read_attributes(listing, attrs)
         part = _first(root, "list_eval_partition.txt")
-        chosen = choose_split(split, files, part and read_table(part), {"train": 99, "test": 1}, seed)
+        chosen = choose_split(split, files, part and read_table(part), {"train": 99, "test": 1}, seed, part)
         masks = masks or (None if landmarks else _first(root, "segmentation"))
         self.landmarks = landmarks and stems(list_files(landmarks, (".pts", ".npy", ".txt")), landmarks)[0]
         label_file = _first(root, "labels.txt")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 import os
 from collections.abc import Iterable
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,15 @@ def _need(name):
 
 def _error(file, problem, fix): return DataError([Fault(str(file), problem, fix)], "FashionSynthesis")
 
+@contextmanager
+def _reading(file):
+    "Turn what scipy and h5py raise, which have errors of their own, into a `DataError`."
+    try: yield
+    except (DataError, ImportError): raise
+    except Exception as e:
+        raise _error(file, f"cannot be read ({' '.join(str(e).split())[:200]})", "download the file again") from None
+
+
 # %% ../../nbs/datasets/11_fashion.ipynb #58ade2bb
 def read_mat(
     path:str|Path, # MATLAB file, version 7.3 or older
@@ -42,13 +52,10 @@ def read_mat(
     "Vectors of whole numbers from a MATLAB file."
     if problem := not_a_file(path): raise _error(path, problem, "unpack the data set there")
     h5py = _need("h5py")
-    try:
+    with _reading(path):
         if h5py.is_hdf5(path):
             with h5py.File(path, "r") as f: found = {n: f[n][()] for n in names if n in f}
         else: found = _need("scipy.io").loadmat(path, variable_names=list(names))
-    except ImportError: raise
-    except Exception as e: # scipy and h5py have errors of their own
-        raise _error(path, f"cannot be read ({e})", "download the file again") from None
     if missing := [n for n in names if n not in found]:
         raise _error(path, f"no variable {', '.join(missing)}", "this is another file; download it again")
     out = {n: np.asarray(found[n]).ravel() for n in names}
@@ -128,8 +135,9 @@ class FashionSynthesis(FileDataset):
 def _file(self:FashionSynthesis):
     "The open file and the mean picture, one of each per process."
     if self._open is None or self._open[0] != os.getpid():
-        f = _need("h5py").File(self.h5, "r")
-        self._open = os.getpid(), f, f["ih_mean"][()].astype(np.float32)
+        with _reading(self.h5):
+            f = _need("h5py").File(self.h5, "r")
+            self._open = os.getpid(), f, f["ih_mean"][()].astype(np.float32)
     return self._open[1:]
 
 @patch
@@ -140,9 +148,7 @@ def _count(self:FashionSynthesis):
     "Number of pictures; the file's arrays are looked over."
     if problem := not_a_file(self.h5): raise _error(self.h5, problem, "unpack the data set so that Img/G2.h5 is there")
     h5py = _need("h5py")
-    try: f = h5py.File(self.h5, "r")
-    except OSError as e: raise _error(self.h5, f"cannot be read ({e})", "download the file again") from None
-    with f:
+    with _reading(self.h5), h5py.File(self.h5, "r") as f:
         if missing := [k for k in ("ih", "ih_mean", "b_") if k not in f]:
             raise _error(self.h5, f"no array {', '.join(missing)}", "this is another file; download it again")
         kinds = {k: f[k].dtype.kind if isinstance(f[k], h5py.Dataset) else "group" for k in ("ih", "ih_mean", "b_")}
@@ -160,8 +166,7 @@ def _plane(self:FashionSynthesis, a): return np.swapaxes(a, -1, -2) if self.tran
 @patch
 def _row(self:FashionSynthesis, key, item):
     "An array of one sample."
-    try: return self._file()[0][key][int(item.name) - 1]
-    except OSError as e: raise _error(item.image, f"cannot be read ({e})", "download the file again") from None
+    with _reading(item.image): return self._file()[0][key][int(item.name) - 1]
 
 # %% ../../nbs/datasets/11_fashion.ipynb #ac346ff7
 @patch

@@ -30,6 +30,7 @@ import scgan_nb.datasets.views # gives datasets `augmented` and `cached`
 from ..core.batch import Batch, stack
 from ..core.pixels import Size, pair, to_pm1
 from ..core.runtime import with_bar
+from ..core.values import Range
 from ..core.weights import not_a_file
 from .base import DataError, Fault, ImageDataset, as_size, split_names
 from .labels import LabelSet, identity_table
@@ -283,6 +284,8 @@ def in_threads(
 # %% ../../nbs/datasets/03_files.ipynb #1831b27e
 class FileDataset(ImageDataset):
     "Pictures, and masks if `labels` is given, from the files of a list of items."
+    ranges = ImageDataset.ranges | dict(threads=Range(1, 4096))
+
     def __init__(self,
         items:list[Item], # the files of each sample
         labels:str|LabelSet|None=None, # classes of the masks

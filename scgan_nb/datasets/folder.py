@@ -16,6 +16,7 @@ from torch import Tensor
 from ..core.pixels import Size
 from ..core.registry import register
 from ..core.show import palette
+from ..core.values import Range
 from .base import DataError, Fault
 from .files import FileDataset, choose_attributes, pair_files, read_text
 from .labels import LABEL_SETS, LabelSet, find_labels, find_swaps, read_labels
@@ -89,7 +90,7 @@ def read_csv(
 @register("datasets")
 class FolderDataset(FileDataset):
     "Pictures of a folder with the masks and attributes that belong to them."
-    name = "folder"
+    name, ranges = "folder", FileDataset.ranges | dict(classes=Range(1, 255))
 
     def __init__(self,
         images:str|Path, # folder of pictures, or one that holds images/, masks/, attrs.csv

@@ -171,6 +171,8 @@ def _about(folder:Path)->dict:
     sums = about.get("crc32", {}) if isinstance(about, dict) else None # an earlier version wrote none
     if not isinstance(sums, dict) or type(about.get("n")) is not int or not isinstance(about.get("keys"), list):
         raise _damaged(folder, f"about.json holds {about!r:.60}, expected n, keys and crc32")
+    if sums and sorted(sums) != sorted(map(str, about["keys"])):
+        raise _damaged(folder, f"about.json has checksums of {', '.join(sums)}, but the keys {about['keys']!r:.60}")
     return about
 
 _whole:set[Path] = set() # caches that this process has written or checked
@@ -202,6 +204,9 @@ class CachedDataset(View):
         "The memory maps, opened at first use in each process."
         if self._arrays is None:
             self._arrays = {k: np.load(self.folder/f"{k}.npy", mmap_mode="r") for k in self.about["keys"]}
+            if odd := [k for k, a in self._arrays.items() if len(a) != len(self)]:
+                raise _damaged(self.folder, f"{odd[0]}.npy holds {len(self._arrays[odd[0]])} samples, but about.json "
+                               f"says {len(self)}")
         return self._arrays
 
     def __getstate__(self): return self.__dict__ | {"_arrays": None}

@@ -59,9 +59,10 @@ def stage(
                          nn.ReLU())
 
 # %% ../../nbs/networks/05_judges.ipynb #8bb7151c
-def _sixteenth(size, who):
+def _sixteenth(size, width, who):
     "Number of positions of the deepest map, at a sixteenth of the size."
     h, w = pair(size)
+    if width % 8: raise ValueError(f"width={width}: the {who} has norms of eight groups, choose a multiple of 8")
     if h % 16 or w % 16: raise ValueError(f"size={size}: the {who} halves four times, choose a multiple of 16")
     return h*w//256
 
@@ -88,7 +89,7 @@ class PictureClassifier(Judge):
         kinds:list[str]=(), # attributes whose combinations are the classes of the Inception Score; at most 10
     ):
         super().__init__()
-        positions = _sixteenth(size, "classifier")
+        positions = _sixteenth(size, width, "classifier")
         self.attr_names, self.size, self.dim, self.name = list(attr_names), size, 4*width, name
         self.kinds = check_kinds(kinds, self.attr_names, name)
         w = [3, width, 2*width, 3*width, 3*width]
@@ -124,7 +125,7 @@ class PictureSegmentor(Judge):
         name:str="", # in results, such as "faces-segmentor"
     ):
         super().__init__()
-        _sixteenth(size, "segmentor")
+        _sixteenth(size, width, "segmentor")
         w = [width*k for k in (1, 2, 3, 3)]
         self.classes, self.size, self.dim, self.name = list(classes), size, 2*(w[-1] + w[-2]), name
         self.enter = stage(12, w[0])

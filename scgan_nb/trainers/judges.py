@@ -107,7 +107,8 @@ class Judges(System):
 
     def build(self, h):
         if not (h.attr_names or h.classes):
-            raise ValueError("judges need something to judge: data with masks, attributes or both")
+            raise ValueError("judges need something to judge, but classes and attr_names are empty: give data with "
+                             "masks, attributes or both")
         self.attr_names, self.classes, self.updates = list(h.attr_names), list(h.classes), []
         self.size, self.truth = h.size, h.key
         if h.attr_names:

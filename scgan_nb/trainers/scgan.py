@@ -102,6 +102,8 @@ class SCGAN(System):
         side = _side(h.size)
         if h.gp_step not in ("joint", "separate"):
             raise ValueError(f"gp_step={h.gp_step!r}: choose 'joint' (paper) or 'separate' (code)")
+        if h.segmentor not in ("paper", "code"):
+            raise ValueError(f"segmentor={h.segmentor!r}: choose 'paper' (small) or 'code' (large)")
         self.h = h = replace(h, size=side)
         named = lambda x, what: [f"{what} {i}" for i in range(x)] if isinstance(x, int) else list(x)
         self.classes, self.attr_names = named(h.classes, "class"), named(h.attrs, "attribute")

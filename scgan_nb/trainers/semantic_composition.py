@@ -182,7 +182,7 @@ class SemanticComposition(System):
     @classmethod
     def published(cls, name:str, **changes)->System:
         "A published configuration; a changed `width` alone scales the other widths by the same factor."
-        if name in cls.configs and changes.get("width"):
+        if name in cls.configs and isinstance(changes.get("width"), int):
             h = cls.configs[name]()
             for other in ("vector_width", "seed_width", "e_width", "d_width"):
                 changes.setdefault(other, max(4, round(vars(h)[other]*changes["width"]/h.width)))

@@ -13,6 +13,7 @@ from torch import Tensor
 import scgan_nb.datasets.views # gives datasets `augmented` and `cached`
 from ..core.batch import Batch
 from ..core.pixels import Size
+from ..core.values import Range
 from ..datasets.base import ImageDataset
 from ..datasets.labels import LabelSet
 
@@ -25,6 +26,7 @@ class DrawnWorld(ImageDataset):
     drawn = True
     attributes:list[str]=[] # names of all attributes, in the order in which `render` has them
     extras:tuple[str, ...]=() # what `keys` may ask for
+    ranges = ImageDataset.ranges | dict(n=Range(1, 2**62), views=Range(1))
 
     def __init__(self,
         labels:str|LabelSet|None, # classes of the masks
@@ -41,7 +43,6 @@ class DrawnWorld(ImageDataset):
         if wrong := sorted(set(keys) - set(self.extras)):
             known = ", ".join(map(repr, self.extras)) or "empty only"
             raise ValueError(f"{type(self).__name__} knows no {wrong}; keys may be {known}")
-        if n < 1: raise ValueError(f"n={n}: there must be at least 1 sample")
         self.columns = [self.attributes.index(a) for a in attrs]
         self.seed, self.n = seed, n
         self.keys, self.device = tuple(keys), device

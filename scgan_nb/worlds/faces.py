@@ -39,7 +39,6 @@ class Faces(DrawnWorld):
         device="cpu", # where `batch` draws
     ):
         super().__init__(labels, size, seed, n, attrs, keys, device)
-        if views < 1: raise ValueError(f"views={views}: a person needs at least 1 picture")
         self.views = views
         self.table = None if self.labels == CELEBAMASK19 else table_between(CELEBAMASK19, self.labels)
 
