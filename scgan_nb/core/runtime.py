@@ -39,6 +39,9 @@ def best_device(
                          f"{', '.join(k for k, ok in there.items() if ok)}")
     return torch.device(prefer)
 
+# %% ../../nbs/core/03_runtime.ipynb #02582860
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
 # %% ../../nbs/core/03_runtime.ipynb #1cfaba45
 class one_device(TorchDispatchMode):
     "Inside the block no operation may mix tensors of different devices."

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .layers import as_autocast, for_images_alone
-from .small_maps import POSITIONS, SmallMapConv2d
+from .small_maps import SmallMapConv2d
 
 # %% ../../nbs/networks/01_look_up.ipynb #e234e22d
 EDGE = 256
@@ -124,7 +124,7 @@ class MaskConv2d(SmallMapConv2d):
         channels_last = self.weight.is_contiguous(memory_format=torch.channels_last) or for_images_alone(self.weight)
         formatted = (lambda x: x) if channels_last else torch.Tensor.contiguous
         (h, w), on_cpu = parts[0].shape[-2:], self.weight.device.type == "cpu"
-        few = self.training and on_cpu and POSITIONS*len(parts[0])*h*w <= self.out_channels # see `small_maps`
+        few = self.training and on_cpu and len(parts[0])*h*w <= self.out_channels # see `small_maps`
         if n < LOOK_UP_FROM or few or all(p.is_floating_point() for p in parts):
             return super().forward(formatted(side_by_side([class_means(p, n, dtype=self.weight.dtype) for p in parts])))
         weights = self.weight.split([p.shape[1] if p.is_floating_point() else n for p in parts], 1)

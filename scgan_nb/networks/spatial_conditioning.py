@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from ..core.folding import fold
 from .layers import as_autocast, full_precision, power_step, singular_value, times_vector
 from .look_up import class_means
-from .small_maps import out_size, suits_product
+from .small_maps import out_size, patches, product, suits_product
 from .spade import plain_norm
 
 # %% ../../nbs/networks/20_spatial_conditioning.ipynb #62a00bb1
@@ -145,17 +145,17 @@ def as_product(self:SpatialCondConv2d,
 )->torch.Tensor: # (B,Cout,h,w)
     "`forward` in training, as one product of patches and all experts."
     w, stride, padding = self.experts.flatten(2), self.options["stride"], self.options["padding"]
-    rows = F.unfold(x, self.experts.shape[3:], 1, padding, stride).mT.flatten(0, 1) # (B*h*w,Cin*k*k)
-    shares, n = r.permute(0, 2, 3, 1).flatten(0, 2), len(rows) # (B*h*w,K)
+    columns = patches(x, self.experts, (stride,)*2, (padding,)*2) # (Cin*k*k,B*h*w)
+    shares, n = r.transpose(0, 1).flatten(1), columns.shape[1] # (K,B*h*w)
     size = out_size(x, self.experts[0], (stride,)*2, (padding,)*2)
     check_shares(r, len(x), len(w), *size)
     if self.spectral:
         with torch.no_grad(): v = F.normalize(times_vector(w.mT, self.u), dim=1)
-        rows = torch.cat([rows, v])
-    y = F.linear(rows, w.flatten(0, 1)).unflatten(1, w.shape[:2]) # (B*h*w + K,K,Cout)
-    if self.spectral: shares = shares/self.refined(y[n:].diagonal().mT, v)
-    y = (y[:n]*shares[..., None]).sum(1) # (B*h*w,Cout)
-    return y.unflatten(0, (len(x), *size)).permute(0, 3, 1, 2).contiguous()
+        columns = torch.cat([columns, v.mT], 1)
+    y = product(w.flatten(0, 1), columns).unflatten(0, w.shape[:2]) # (K,Cout,B*h*w + K)
+    if self.spectral: shares = shares/self.refined(y[..., n:].diagonal(dim1=0, dim2=2).mT, v)[:, None]
+    y = (y[..., :n]*shares[:, None]).sum(0) # (Cout,B*h*w)
+    return y.unflatten(1, (len(x), *size)).transpose(0, 1).contiguous()
 
 @patch
 def refined(self:SpatialCondConv2d,
