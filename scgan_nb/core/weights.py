@@ -165,7 +165,8 @@ def open_weights(
     path:str|Path, # of a file written by torch.save
 ):
     "What a file of tensors holds; code in the file is refused."
-    if not_a_file(path) == "no such file": raise FileNotFoundError(f"no weight file at {path}")
+    if not_a_file(path) == "no such file":
+        raise FileNotFoundError(f"no weight file at {path}. Fix: correct the path, or fetch the file")
     check_file(path)
     try: return torch.load(path, map_location="cpu", weights_only=True)
     except PermissionError: raise ValueError(f"{path}: may not be read. Fix: change its permissions") from None

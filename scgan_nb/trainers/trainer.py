@@ -4,7 +4,7 @@
 
 # %% ../../nbs/trainers/02_trainer.ipynb #2acd5a18
 from __future__ import annotations
-import copy, errno, hashlib, json, math, os, signal, sys, threading
+import copy, errno, hashlib, json, math, os, pickle, signal, sys, threading
 from array import array
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
@@ -392,6 +392,16 @@ def _signals(*names:str)->list[signal.Signals]:
     "The signals of these names that the operating system has."
     return [signal.Signals[n] for n in names if n in signal.Signals.__members__]
 
+class _Carried(Dataset):
+    "The micro batches of a feed for worker processes: an error comes back as a value, not as a text with a traceback."
+    def __init__(self, feed:Feed): self.feed = feed
+
+    def __getitem__(self, k:int)->Batch|Exception:
+        try: return self.feed[k]
+        except (ValueError, OSError) as e:
+            pickle.loads(pickle.dumps(e)) # one that cannot travel is raised here
+            return e
+
 def _ignore_interrupt(worker:int):
     for s in _signals("SIGINT", "SIGHUP"): signal.signal(s, signal.SIG_IGN)
 
@@ -400,9 +410,11 @@ def _batches(self:Trainer, start:int, stop:int):
     "Micro batches start..stop-1."
     if self.feed is None: raise ValueError("this trainer has no data: give Trainer(system, data), or call step(batch)")
     if not self.workers: yield from map(self.feed.__getitem__, range(start, stop)); return
-    yield from DataLoader(self.feed, batch_size=None, sampler=range(start, stop), num_workers=self.workers,
-                          generator=torch.Generator(), pin_memory=self.device.type == "cuda",
-                          worker_init_fn=_ignore_interrupt)
+    for batch in DataLoader(_Carried(self.feed), batch_size=None, sampler=range(start, stop), num_workers=self.workers,
+                            generator=torch.Generator(), pin_memory=self.device.type == "cuda",
+                            worker_init_fn=_ignore_interrupt):
+        if isinstance(batch, Exception): raise batch
+        yield batch
 
 @patch
 def _log(self:Trainer):
