@@ -81,7 +81,7 @@ def check_extra(
 _SPACE, _RIGHTS = "free some space, then give the same command again", "choose another path, or change its permissions"
 ADVICE = dict(ENOSPC=_SPACE, EDQUOT=_SPACE, EACCES=_RIGHTS, EPERM=_RIGHTS, EROFS="choose another path",
               EEXIST="choose another path, or move it away", ENOTDIR="choose another path",
-              EISDIR="name a file", ENAMETOOLONG="choose a shorter path",
+              EISDIR="name a file, or move the folder away", ENAMETOOLONG="choose a shorter path",
               ENOENT="check the path", EMFILE="close other programs, or raise the limit of open files")
 
 class Stopped(KeyboardInterrupt):
@@ -104,7 +104,8 @@ def explained(
     if _no_memory(e):
         return text if "GB" in text else "there is not enough memory: lower --batch or --size, or --width", 2
     if isinstance(e, OSError) and e.strerror:
-        what = f"{e.filename}: {e.strerror}" if e.filename is not None else e.strerror
+        place = e.filename if e.filename2 is None else e.filename2 # of a rename that failed
+        what = f"{place}: {e.strerror}" if place is not None else e.strerror
         advice = ADVICE.get(errno.errorcode.get(e.errno))
         return f"{what}: {advice}" if advice else what, 1 if advice == _SPACE else 2
     if ours and isinstance(e, (OSError, RuntimeError)): return text, 1 # the machine failed, not the command

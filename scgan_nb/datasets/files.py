@@ -30,7 +30,7 @@ import scgan_nb.datasets.views # gives datasets `augmented` and `cached`
 from ..core.batch import Batch, stack
 from ..core.pixels import Size, pair, to_pm1
 from ..core.runtime import with_bar
-from ..core.values import Range
+from ..core.values import Range, check_arguments
 from ..core.weights import not_a_file
 from .base import DataError, Fault, ImageDataset, as_size, split_names
 from .labels import LabelSet, identity_table
@@ -299,6 +299,9 @@ class FileDataset(ImageDataset):
         **frame, # `crop`, `fit`, `resample` of a `Frame`
     ):
         super().__init__(labels, attr_names, size)
+        check_arguments(FileDataset.__init__, dict(table=table, threads=threads, instances=instances), threads=Range(1))
+        if table is not None and table.shape != (256,):
+            raise ValueError(f"table has shape {tuple(table.shape)}, expected (256,): make it with label_table")
         self.items, self.columns, self.faults = list(items), dict(columns or {}), list(faults)
         self.frame = Frame(self.height, self.width, **frame)
         self.table = identity_table(len(self.labels)) if table is None and self.labels else table

@@ -43,6 +43,8 @@ def labels_of(
     if isinstance(classes, int) and not 0 < classes <= 255:
         raise ValueError(f"classes={classes}: give 1 to 255, since ids are bytes and 255 means ignore")
     names = tuple(f"class_{i}" for i in range(classes)) if isinstance(classes, int) else tuple(classes)
+    if odd := [n for n in names if not isinstance(n, str)]:
+        raise ValueError(f"classes: {odd[0]!r} is no name: give texts, or the number of classes")
     try: return LabelSet("own", names, tuple(map(tuple, palette(len(names)).tolist())), find_swaps(names))
     except ValueError as e: raise ValueError(f"classes={str(classes)[:60]}: {e}") from None
 

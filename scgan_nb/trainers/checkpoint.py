@@ -45,7 +45,7 @@ def _manifest(path:Path)->dict[str, dict]: # {file: {"bytes": size, "crc32": che
     if "state.json" not in found: raise DamagedCheckpoint(f"{path/'manifest.json'} does not list state.json")
     for name, entry in found.items():
         known = isinstance(entry, dict) and entry.keys() <= {"bytes", "crc32"} and "bytes" in entry
-        if Path(name).name != name or not known or not all(type(v) is int for v in entry.values()):
+        if Path(name).name != name or not known or not all(type(v) is int and v >= 0 for v in entry.values()):
             raise DamagedCheckpoint(f"{path/'manifest.json'} says {entry!r:.60} of {name!r}, expected its size")
     return found
 
