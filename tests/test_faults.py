@@ -64,8 +64,8 @@ def test_label_files(tmp_path, text, words):
 
 
 @pytest.mark.parametrize("classes,words", [
-    (10**9, "classes=1000000000: give 1 to 255"), (0, "classes=0: give 1 to 255"), (["a", "a"], "uses a class name twice"),
-    (["", "b"], "has a class ''"), ("x", "classes='x' is neither a label set"), ([1, 2], "classes: 1 is no name"), ([], "0 classes")])
+    (10**9, "classes=1000000000 must be"), (0, "classes=0 must be"), (["a", "a"], "uses a class name twice"),
+    (["", "b"], "has a class ''"), ("x", "classes='x' is neither a label set"), ([1, 2], "classes=[1, 2] must be a list of texts"), ([], "0 classes")])
 def test_classes(folder, classes, words): says(words, open_folder, classes=classes)
 
 

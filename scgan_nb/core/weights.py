@@ -124,7 +124,8 @@ def misfit(
     expected:Tensor, # of the network; may be on the meta device
 )->str: # "" if there is none
     "What is wrong with one tensor of a file."
-    if found.is_meta or found.layout != torch.strided or found.is_quantized: return f"{name} is no plain tensor in the file"
+    if found.is_meta or found.layout != torch.strided or found.is_quantized:
+        return f"{name} is no plain tensor in the file"
     if found.shape != expected.shape:
         return f"{name} has shape {tuple(found.shape)} in the file, expected {tuple(expected.shape)}"
     kinds = [t.is_floating_point() and t.element_size() > 1 for t in (found, expected)] # 8 bits are too few

@@ -4,7 +4,7 @@
 
 # %% ../../nbs/trainers/01_progress.ipynb #f069cc7c
 from __future__ import annotations
-import json, sys, time
+import json, os, sys, time
 from importlib.util import find_spec
 from pathlib import Path
 import torch
