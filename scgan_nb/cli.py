@@ -17,11 +17,11 @@ from .core.values import Range, check_value, fits, named, resolved
 # %% auto #0
 __all__ = ['OPTIONS', 'CHOICES', 'LISTS', 'ADVICE', 'option', 'check_options', 'check_place', 'check_extra', 'Stopped',
            'explained', 'command', 'parse_size', 'parse_settings', 'arguments_of', 'open_data', 'plan_training',
-           'scgan_train', 'scgan_sample', 'scgan_eval', 'scgan_list', 'scgan_demo']
+           'check_memory', 'scgan_train', 'scgan_sample', 'scgan_eval', 'scgan_list', 'scgan_demo']
 
 # %% ../nbs/cli.ipynb #179fa28c
-OPTIONS = dict(steps=Range(1, 10**9), batch=Range(1, 65536), n=Range(1), width=Range(1, 65536), size=Range(1, 8192),
-               augment=Range(0, 16384), accumulate=Range(1, 65536), workers=Range(0, 256), save=Range(0),
+OPTIONS = dict(steps=Range(1, 10**9), batch=Range(1, 8192), n=Range(1), width=Range(1, 8192), size=Range(1, 2048),
+               augment=Range(0, 4096), accumulate=Range(1, 8192), workers=Range(0, 256), save=Range(0),
                sample=Range(0), decay=Range(-1), ema=Range(0, 1, below=True), seed=Range(-2**63, 2**63 - 1))
 CHOICES = dict(precision=("no", "bf16", "fp16"))
 LISTS = ("set", "dataset", "from_") # of settings; they may be empty
@@ -81,7 +81,7 @@ def check_extra(
 _SPACE, _RIGHTS = "free some space, then give the same command again", "choose another path, or change its permissions"
 ADVICE = dict(ENOSPC=_SPACE, EDQUOT=_SPACE, EACCES=_RIGHTS, EPERM=_RIGHTS, EROFS="choose another path",
               EEXIST="choose another path, or move it away", ENOTDIR="choose another path",
-              EISDIR="name a file", ENAMETOOLONG="choose a shorter path",
+              EISDIR="name a file, or move the folder away", ENAMETOOLONG="choose a shorter path",
               ENOENT="check the path", EMFILE="close other programs, or raise the limit of open files")
 
 class Stopped(KeyboardInterrupt):
@@ -101,9 +101,11 @@ def explained(
     text = text.strip() if ours and isinstance(e, ValueError) else " ".join(text.split())
     if isinstance(e, KeyboardInterrupt): return text or "stopped", 130
     if isinstance(e, BrokenPipeError): return "", 141
-    if _no_memory(e): return "there is not enough memory: lower --batch or --size", 2
+    if _no_memory(e):
+        return text if "GB" in text else "there is not enough memory: lower --batch or --size, or --width", 2
     if isinstance(e, OSError) and e.strerror:
-        what = f"{e.filename}: {e.strerror}" if e.filename is not None else e.strerror
+        place = e.filename if e.filename2 is None else e.filename2 # of a rename that failed
+        what = f"{place}: {e.strerror}" if place is not None else e.strerror
         advice = ADVICE.get(errno.errorcode.get(e.errno))
         return f"{what}: {advice}" if advice else what, 1 if advice == _SPACE else 2
     if ours and isinstance(e, (OSError, RuntimeError)): return text, 1 # the machine failed, not the command
@@ -146,6 +148,7 @@ def command(f):
         options = [("--" + n[2:].replace("-", "_") if n.startswith("--") else n) + sep + v for n, sep, v in names]
         parser = anno_parser(f, f.__name__)
         parser.add_argument("--version", action="version", version=f"scgan_nb {__version__}")
+        parser.error = lambda wrong: parser.exit(2, f"{f.__name__}: {wrong}. Fix: see {f.__name__} --help\n")
         given = vars(parser.parse_args(options))
         return plain(**{k: v for k, v in given.items() if k not in ("pdb", "xtra")}) # fastcore's own options
     return call
@@ -197,6 +200,7 @@ def _fitting(cls:type, data:str, settings:dict)->dict:
     takes = _parameters(cls)
     instead = dict(size="--size") | ({} if cls.drawn else {next(iter(takes)): "--root"})
     for name, value in settings.items():
+        if value == "": raise ValueError(f"--dataset {name}= is empty: give a value, or leave it away")
         if name in instead: raise ValueError(f"{named(name, value)} is no setting of a dataset: use {instead[name]}")
         if name not in takes:
             raise ValueError(f"--data {data} has no argument {name!r}: choose from "
@@ -291,6 +295,20 @@ def plan_training(
     return source, size, plan | dict(config=config, steps=plan["steps"] if steps is None else steps)
 
 # %% ../nbs/cli.ipynb #0caebec8
+def check_memory(
+    make, # () -> a system that is to be trained
+):
+    "Raise if its weights, gradients and Adam's two moments are larger than this machine's memory; it is not built."
+    import torch, warnings
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore") # weights of earlier stages are not copied
+        need = 4*sum(p.numel()*p.element_size() for p in make().parameters())
+    try: there = os.sysconf("SC_PAGE_SIZE")*os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError): return # a system that does not tell
+    if need > there:
+        raise MemoryError(f"the networks and their optimisers need {need / 1e9:,.0f} GB, this machine has "
+                          f"{there / 1e9:,.0f} GB: lower --width, or correct --set")
+
 def _save_weights(trainer, folder:Path, half:bool)->Path:
     "The networks of a run that inference needs, averaged if there are averages, as a folder for `from_pretrained`."
     with trainer.averaged():
@@ -366,8 +384,10 @@ def scgan_train(
         if cache is not None: source = source.cached(cache)
         elif not no_check: source.check()
         if plan["augment"]: source = source.augmented(side_)
+        build = lambda: cls.for_data(source, plan["config"], parts, **changes)
+        check_memory(build)
         seed_everything(seed)
-        model = cls.for_data(source, plan["config"], parts, **changes)
+        model = build()
         falls = plan["decay"] if decay is None else None if decay < 0 else (decay, plan["steps"])
         memory = plan["ema"] if ema is None else None if ema == 0 else ema
         trainer = Trainer(model, source, batch=plan["batch"] if batch is None else batch, seed=seed, out=folder,
@@ -388,6 +408,12 @@ def scgan_train(
     print(f"{', '.join(ran) or 'nothing'} trained; the stages of {name} lie in {folder}")
 
 # %% ../nbs/cli.ipynb #074a19e7
+def _number(n:int|None, usual:int, source)->int:
+    "How many samples a command takes: those that were asked for, else the usual number or all."
+    if n is None: return min(usual, len(source))
+    if n > len(source): raise ValueError(f"--n {n}: there are {len(source)} samples: lower --n, or open more data")
+    return n
+
 def _system_and_data(weights:str, data:str|None, root:str|None, split:str|None, dataset:str|None, device, seed:int):
     "Trained weights, and the data opened in the way that they need."
     from scgan_nb.core.system import load_system
@@ -425,7 +451,7 @@ def scgan_sample(
     root:str=None, # folder of the dataset; not for drawn ones
     split:str=None, # part of the dataset, as in train or val
     dataset:str=None, # further arguments of the dataset, as in "labels=landmark7"
-    n:int=16, # number of images
+    n:int=None, # number of images (default: 16, or one for each sample of smaller data)
     batch:int=16, # images at a time
     seed:int=0, # of the latents, and of drawn data
     out:str="out/samples", # folder for the images
@@ -436,7 +462,7 @@ def scgan_sample(
     from scgan_nb.core.runtime import best_device, seeded
     check_place("--out", out)
     system, source = _system_and_data(weights, data, root, split, dataset, best_device(device), seed)
-    folder, n = Path(out), min(n, len(source))
+    folder, n = Path(out), _number(n, 16, source)
     folder.mkdir(parents=True, exist_ok=True)
     given = system.world if data is None else data
     with _asking(system.name, given, source): _save_samples(system.folded(), source, n, batch, seed, folder)
@@ -454,7 +480,7 @@ def scgan_eval(
     root:str=None, # folder of the dataset; not for drawn ones
     split:str=None, # part of the dataset, as in train or val
     dataset:str=None, # further arguments of the dataset, as in "labels=landmark7"
-    n:int=1000, # number of images to judge
+    n:int=None, # number of images to judge (default: 1000, or one for each sample of smaller data)
     batch:int=50, # images at a time
     judges:str=None, # folder of trained judges (scgan_train judges ...), for data that has none in the library
     seed:int=1, # of the latents, and of drawn data
@@ -470,7 +496,7 @@ def scgan_eval(
     from scgan_nb.core.runtime import best_device
     from scgan_nb.metrics.evaluate import evaluate
     system, source = _system_and_data(weights, data, root, split, dataset, best_device(device), seed)
-    results = evaluate(system, source, n=min(n, len(source)), batch=batch, seed=seed, judges=judges)
+    results = evaluate(system, source, n=_number(n, 1000, source), batch=batch, seed=seed, judges=judges)
     print(results)
     if out is not None: results.save(out)
 
@@ -516,6 +542,7 @@ def scgan_demo(
     from scgan_nb.trainers.scgan import SCGAN, portraits
     from scgan_nb.trainers.trainer import Trainer
     folder, faces, unseen = Path(out), portraits(seed), portraits(seed + 1)
+    check_value(f"--n {n}", n, int, Range(2, len(unseen)))
     shipped = _demo_figures(SCGAN.from_pretrained("scgan-faces-64", best_device(device)), unseen)["dials"]
     print(f"The weights that ship were trained for an hour: {shipped.save(folder/'shipped.png')}.")
     seed_everything(seed)

@@ -111,8 +111,8 @@ def test_check_names_every_fault_with_its_file(broken):
     found = {f.file.rsplit("/", 1)[-1]: f for f in e.value.faults}
     assert set(found) == {"0.png", "1.png", "2.png", "3.jpg", "4.png"}
     for name, words in {"0.png": "no such file", "1.png": "unknown class id 19 (81 pixels)",
-                        "2.png": "512 x 400 pixels, but its picture has 1024 x 1024", "3.jpg": "truncated",
-                        "4.png": "no picture"}.items():
+                        "2.png": "512 x 400 pixels, but its image has 1024 x 1024", "3.jpg": "truncated",
+                        "4.png": "no image"}.items():
         assert words in found[name].problem and found[name].fix and name in str(e.value)
     with pytest.raises(DataError, match="3.jpg"):
         CelebAMaskHQ(broken, split="all").batch([3, 4]) # nor does reading pass over it

@@ -37,7 +37,11 @@ def best_device(
     if not there[kind]:
         raise ValueError(f"device {prefer!r} is not available here: choose one of "
                          f"{', '.join(k for k, ok in there.items() if ok)}")
-    return torch.device(prefer)
+    try: device = torch.device(prefer)
+    except RuntimeError: device = None
+    if device is None or kind == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"there is no device {prefer!r}: write {kind}, or {kind}:0 for the first one")
+    return device
 
 # %% ../../nbs/core/03_runtime.ipynb #02582860
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

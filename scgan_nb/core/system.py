@@ -5,6 +5,7 @@
 # %% ../../nbs/core/05_system.ipynb #8bd154cd
 from __future__ import annotations
 import copy
+import inspect
 import json
 import os
 import re
@@ -21,7 +22,7 @@ from .batch import Batch, shown
 from .folding import folded, inference_only
 from .pixels import Size
 from .registry import find
-from .runtime import SumOverProcesses, data_folders, gathered, several_processes
+from .runtime import SumOverProcesses, best_device, data_folders, gathered, several_processes
 from .values import Range, check_value, named, range_of, resolved
 from .weights import check_tensors, fill, read_json, read_tensors, where_it_is, whole_folder, write_tensors
 
@@ -546,6 +547,8 @@ def find_pretrained(
     name:str|Path, # a folder, the name of something that ships with the library, or "hf:user/repo"
 )->Path:
     "The local folder of a saved system; one on the Hugging Face hub is downloaded."
+    if not isinstance(name, (str, Path)):
+        raise ValueError(f"{name!r:.60} is no folder of weights: give its path or name")
     text, path = str(name), where_it_is(name)
     if path.is_dir(): return path
     if re.fullmatch(r"hf:[\w.-]+/[\w.-]+", text): return _from_hub(text[3:])
@@ -580,7 +583,12 @@ def make_from_config(
     file:Path, # for the error
 ):
     "An object of a class, or an error that names the file of its arguments."
-    try: return make(**values)
+    try:
+        for name, p in inspect.signature(make).parameters.items():
+            if name in values:
+                check_value(named(name, values[name]), values[name], resolved(p.annotation, make.__module__),
+                            range_of(name, Hyper.ranges))
+        return make(**values)
     except Exception as e: # of whatever kind: values of a wrong type or size fail anywhere
         problem = (str(e).strip() or type(e).__name__).splitlines()[0][:300]
         raise ValueError(f"{file}: {make.__name__} refuses these values: {problem}. Fix: copy or download it again"
@@ -593,7 +601,7 @@ def load_system(
     fresh:bool=False, # keep networks that only training needs and the folder does not hold, newly initialised
 )->System: # in eval mode; `absent` names the networks that were taken out
     "Rebuild a system from a folder made by `save_system`."
-    folder = find_pretrained(name); config = read_config(folder)
+    device = best_device(str(device)); folder = find_pretrained(name); config = read_config(folder)
     cls = cls or find("trainers", config["system"])
     if cls.name != config["system"]:
         raise ValueError(f"{folder} holds a {config['system']!r}, not a {cls.name!r}: use {config['system']}'s class "

@@ -9,12 +9,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import inf
+from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
 # %% auto #0
-__all__ = ['Range', 'range_of', 'resolved', 'fits', 'in_words', 'suits', 'check_value', 'named']
+__all__ = ['Range', 'range_of', 'resolved', 'fits', 'in_words', 'suits', 'check_value', 'named', 'check_arguments']
 
 # %% ../../nbs/core/04_values.ipynb #a7186f8d
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def resolved(
     try: return eval(annotation, names | vars(sys.modules[module])) # the library's own text, never a user's
     except (NameError, AttributeError, TypeError, KeyError): return Any
 
-def _number(x)->bool: return isinstance(x, (int, float)) and not isinstance(x, bool)
+def _number(x)->bool: return isinstance(x, Real) and not isinstance(x, bool) # NumPy's numbers, too
 
 def fits(
     value, # as JSON gives it, or Python
@@ -63,7 +64,7 @@ def fits(
     if origin in (Union, UnionType): return any(fits(value, k) for k in args)
     if kind is Any: return True
     if kind in (None, NoneType): return value is None
-    if kind is int: return _number(value) and isinstance(value, int)
+    if kind is int: return _number(value) and isinstance(value, Integral)
     if kind is float: return _number(value) and -inf < value < inf
     if kind is Path: return isinstance(value, (str, Path))
     if origin is dict and args:
@@ -126,3 +127,15 @@ def named(
     "A setting as a user writes it, shortened to one line."
     text = repr(value)
     return f"{name}={text if len(text) <= 60 else text[:57] + '...'}"
+
+def check_arguments(
+    f, # a function or a method
+    given:dict, # some of its arguments by name
+    **allowed:Range, # by name; else all numbers
+):
+    "Raise a `ValueError` that names the first argument of another kind, or out of its range."
+    for name, p in inspect.signature(f).parameters.items():
+        if name not in given or given[name] is p.default: continue
+        rest = given[name], resolved(p.annotation, f.__module__), allowed.get(name, Range())
+        try: check_value(name, *rest)
+        except ValueError: check_value(named(name, given[name]), *rest)

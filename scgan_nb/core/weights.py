@@ -5,6 +5,7 @@
 # %% ../../nbs/core/07_weights.ipynb #8550e55f
 from __future__ import annotations
 import errno
+import glob
 import json
 import os
 import pickle
@@ -20,6 +21,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from .runtime import has_ended, this_process
 
 # %% auto #0
 __all__ = ['not_a_file', 'check_file', 'read_text', 'read_json', 'checksum', 'read_tensors', 'write_tensors', 'misfit', 'few',
@@ -63,8 +66,9 @@ def read_json(
     do:str="copy or download it again", # for the error
 )->dict:
     "A JSON object from a file."
-    try: found = json.loads(read_text(path, do))
-    except (json.JSONDecodeError, RecursionError) as e:
+    text = read_text(path, do)
+    try: found = json.loads(text)
+    except (ValueError, RecursionError) as e: # a number of more digits than Python reads is a ValueError, too
         raise ValueError(f"{path}: no JSON ({e}). Fix: {do}") from None
     if not isinstance(found, dict):
         raise ValueError(f"{path}: expected a JSON object, got a {type(found).__name__}. Fix: {do}")
@@ -120,10 +124,12 @@ def misfit(
     expected:Tensor, # of the network; may be on the meta device
 )->str: # "" if there is none
     "What is wrong with one tensor of a file."
-    if found.device.type == "meta" or found.layout != torch.strided: return f"{name} is no plain tensor in the file"
+    if found.is_meta or found.layout != torch.strided or found.is_quantized:
+        return f"{name} is no plain tensor in the file"
     if found.shape != expected.shape:
         return f"{name} has shape {tuple(found.shape)} in the file, expected {tuple(expected.shape)}"
-    if found.is_floating_point() != expected.is_floating_point() or found.is_complex():
+    kinds = [t.is_floating_point() and t.element_size() > 1 for t in (found, expected)] # 8 bits are too few
+    if kinds[0] != kinds[1] or found.is_complex() or found.is_floating_point() != expected.is_floating_point():
         return f"{name} holds {found.dtype} in the file, expected {expected.dtype}"
     if found.is_floating_point() and not torch.isfinite(found.to(expected.dtype)).all():
         return f"{name} holds NaN or infinite values in the file, expected finite numbers"
@@ -165,7 +171,8 @@ def open_weights(
     path:str|Path, # of a file written by torch.save
 ):
     "What a file of tensors holds; code in the file is refused."
-    if not_a_file(path) == "no such file": raise FileNotFoundError(f"no weight file at {path}")
+    if not_a_file(path) == "no such file":
+        raise FileNotFoundError(f"no weight file at {path}. Fix: correct the path, or fetch the file")
     check_file(path)
     try: return torch.load(path, map_location="cpu", weights_only=True)
     except PermissionError: raise ValueError(f"{path}: may not be read. Fix: change its permissions") from None
@@ -282,7 +289,9 @@ def whole_folder(
     if folder in (here := Path.cwd(), *here.parents):
         raise ValueError(f"{folder}: the working directory lies there, and a folder is replaced as a whole. Fix: name "
                          f"a folder below it")
-    draft, old = _beside(folder, "part"), _beside(folder, "old")
+    draft, old = _beside(folder, f"{this_process()}.part"), _beside(folder, "old")
+    for left in folder.parent.glob(f".{glob.escape(folder.name)}.*.part"):
+        if has_ended(left.name[len(folder.name) + 2:-5]): shutil.rmtree(left, ignore_errors=True)
     if old.exists(): # an earlier process was killed
         if folder.exists(): _move_rest(old, folder, mine)
         else: old.rename(folder)

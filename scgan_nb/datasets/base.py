@@ -56,6 +56,7 @@ class DataError(ValueError):
 def _fault_text(faults, name, most=20):
     "The message of a `DataError`."
     n = len(faults)
+    if n == 1: return f"{name}: {faults[0]}"
     lines = [f"{name}: {n} fault{'s' * (n != 1)}", *map(str, faults[:most])]
     if n > most:
         kinds = Counter(f.problem for f in faults).most_common(10)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ def read_landmarks(
     "Facial landmarks from a file."
     path = Path(path)
     if problem := not_a_file(path):
-        raise DataError([Fault(str(path), problem, "detect the landmarks of this picture, or take it off the list")],
+        raise DataError([Fault(str(path), problem, "detect the landmarks of this image, or take it off the list")],
                         "reading")
     try:
         if path.suffix == ".npy": # mapped: a header can announce more numbers than fit into memory
@@ -123,11 +124,11 @@ def read_attributes(
     path:str|Path, # list_attr_celeba.txt, CelebAMask-HQ-attribute-anno.txt, ...
     wanted:Iterable[str]|str=CELEBA5, # names, or "all"
 )->tuple[list[str], list[str], Tensor]: # attribute names; file names; (N, A) float of 0 and 1
-    "Attributes of all pictures in the file."
+    "Attributes of all images in the file."
     lines = read_text(path).splitlines()
     if len(lines) < 3:
         raise DataError([Fault(str(path), f"{len(lines)} lines", "write the count, the attribute names, then a line "
-                               "per picture")], "attributes")
+                               "per image")], "attributes")
     header = lines[1].split()
     if twice := sorted({n for n in header if header.count(n) > 1}):
         raise DataError([Fault(f"{path}, line 2", f"the attribute {twice[0]!r} is there {header.count(twice[0])} times",
@@ -141,9 +142,9 @@ def read_attributes(
             faults.append(Fault(f"{path}, line {k}", problem, "correct the line, or download the file again")); continue
         files[fields[0]] = k
         rows.append([fields[1 + j] == "1" for j in columns])
-    if lines[0].strip().isdecimal() and int(lines[0]) != len(files) + len(faults):
-        faults.append(Fault(f"{path}, line 1", f"{lines[0].strip()} pictures announced, {len(files) + len(faults)} "
-                            f"listed", "the file is cut short, or line 1 needs the new count"))
+    if lines[0].strip().lstrip("0") != str(len(files) + len(faults)):
+        faults.append(Fault(f"{path}, line 1", f"{lines[0].strip()[:40]!r} announced, {len(files) + len(faults)} "
+                            f"images " f"listed", "download the file again if it is cut short, or write the new count"))
     if faults: raise DataError(faults, "attributes")
     return ([header[j] for j in columns], list(files),
             torch.tensor(rows, dtype=torch.float32).view(len(files), len(columns)))
@@ -153,7 +154,8 @@ def _line_problem(fields, n, seen):
     "What is wrong with a line of an attribute file, if anything."
     if len(fields) != n + 1: return f"{len(fields) - 1} values for {n} attributes"
     if fields[0] in seen: return f"{fields[0]} is there already (line {seen[fields[0]]})"
-    if leads_out(fields[0]): return f"{fields[0]} leads out of the folder of the pictures"
+    if leads_out(fields[0]): return f"{fields[0]} leads out of the folder of the images"
+    if not fields[0].isprintable(): return f"{fields[0]!r} is no name of a file"
     if odd := [v for v in fields[1:] if v not in ("1", "-1", "0")]: return f"{odd[0]!r} instead of 1 or -1"
 
 # %% ../../nbs/datasets/10_celeba.ipynb #abdc81a8
@@ -167,8 +169,11 @@ def read_table(
 )->dict[str, int]:
     "A number per file name: CelebA's partition and identity files."
     rows = [(k, line.split()) for k, line in enumerate(read_text(path).splitlines(), 1) if line.strip()]
-    faults = [Fault(f"{path}, line {k}", f"{' '.join(f)!r} instead of 'name number'", "download the file again")
-              for k, f in rows if len(f) != 2 or not f[1].isdecimal()]
+    faults = [Fault(f"{path}, line {k}", f"{' '.join(f)[:60]!r} instead of 'name number'", "download the file again")
+              for k, f in rows if len(f) != 2 or not re.fullmatch("[0-9]{1,18}", f[1])]
+    lines = Counter(f[0] for _, f in rows if f)
+    faults += [Fault(str(path), f"{name} is there {k} times", "keep one of the lines")
+               for name, k in lines.items() if k > 1]
     if faults: raise DataError(faults, "table")
     return {name: int(number) for _, (name, number) in rows}
 
@@ -218,8 +223,9 @@ class CelebA(FileDataset):
         names, files, values = read_attributes(listing, attrs)
         part = _first(root, "list_eval_partition.txt")
         chosen = choose_split(split, files, part and read_table(part), {"train": 99, "test": 1}, seed, part)
-        masks = masks or (None if landmarks else _first(root, "segmentation"))
-        self.landmarks = landmarks and stems(list_files(landmarks, (".pts", ".npy", ".txt")), landmarks)[0]
+        if masks is None and landmarks is None: masks = _first(root, "segmentation")
+        self.landmarks = (None if landmarks is None
+                          else stems(list_files(landmarks, (".pts", ".npy", ".txt")), landmarks)[0])
         label_file = _first(root, "labels.txt")
         labels = (find_labels(labels or (read_labels(label_file) if label_file else LANDMARK7)) if masks or landmarks
                   else None)
@@ -233,7 +239,7 @@ class CelebA(FileDataset):
 
 # %% ../../nbs/datasets/10_celeba.ipynb #bfa1e577
 def _find_celeba(root):
-    "Folder of the text files, folder of the pictures, attribute file."
+    "Folder of the text files, folder of the images, attribute file."
     root = root if _first(root, "images", "img_align_celeba") else root/"celeba"
     images, listing = (_first(root, "images", "img_align_celeba"),
                        _first(root, "list_attr_celeba_s.txt", "list_attr_celeba.txt"))
@@ -272,7 +278,7 @@ def extras(self:CelebA, item:Item, full:tuple[int, int])->dict[str, Tensor]:
 def _points(self:CelebA, item):
     "The landmark file of an item."
     if item.name not in self.landmarks:
-        raise DataError([Fault(item.image, "no landmark file of this name", "detect its landmarks, or take the picture "
+        raise DataError([Fault(item.image, "no landmark file of this name", "detect its landmarks, or take the image "
                                "off the list")], "CelebA")
     return self.landmarks[item.name]
 
@@ -292,7 +298,10 @@ def merge_parts(
     item:PartsItem,
 )->np.ndarray: # (h, w) uint8, ids of `CELEBAMASK19`
     "The parts of a face, laid over each other in the order of their ids."
-    mask, paths = None, {Path(p).stem.split("_", 1)[1]: p for p in item.parts}
+    mask, paths = None, {}
+    for p in item.parts:
+        if (other := paths.setdefault(Path(p).stem.split("_", 1)[1], p)) != p:
+            raise DataError([Fault(p, f"the same part as {other}", "keep one of the two")], "CelebAMask-HQ")
     if not paths:
         raise DataError([Fault(item.image, "no part of its mask found", f"unpack all of CelebAMask-HQ-mask-anno; "
                                f"expected {item.mask}_skin.png and others")], "CelebAMask-HQ")
@@ -301,7 +310,11 @@ def merge_parts(
                          for u in sorted(unknown)], "CelebAMask-HQ")
     for id, name in enumerate(CELEBAMASK19.classes):
         if name not in paths: continue
-        part = read_ids(paths[name]) != 0
+        grey = read_ids(paths[name])
+        part = grey != 0
+        if (grey[part] != grey.max()).any():
+            raise DataError([Fault(paths[name], "more than two values", "download this part again: it is black and "
+                                   "white")], "CelebAMask-HQ")
         mask = np.zeros(part.shape, np.uint8) if mask is None else mask
         if part.shape != mask.shape:
             raise DataError([Fault(paths[name], f"{part.shape[1]} x {part.shape[0]} pixels, other parts have "
@@ -326,9 +339,12 @@ def _celebamask_items(root):
         pictures, faults = stems(list_files(images), images)
         parts = _parts(raw)
         if odd := [s for s in pictures if not s.isdecimal()]:
-            raise DataError([Fault(pictures[s], "not a number", "the release calls its pictures 0.jpg, 1.jpg, ...")
+            raise DataError([Fault(pictures[s], "not a number", "the release calls its images 0.jpg, 1.jpg, ...")
                              for s in odd], "CelebAMask-HQ")
-        numbers = set(map(int, pictures))
+        numbers = {}
+        for s in pictures:
+            if (other := numbers.setdefault(int(s), s)) != s:
+                faults.append(Fault(pictures[s], f"the same number as {pictures[other]}", "keep one of the two"))
         without = {str(k): p[0] for k, p in parts.items() if k not in numbers}
         faults += orphans(without, {}, images)
         return ([PartsItem(s, p, str(raw/str(int(s)//2000)/f"{int(s):05}"), parts=tuple(parts.get(int(s), ())))
@@ -343,7 +359,7 @@ def _flat_items(root):
     "Items of a folder with N.jpg and N.png side by side."
     pictures, faults = stems(list_files(root, (".jpg", ".jpeg")), root)
     maps = {os.path.splitext(f.name)[0] for f in root.iterdir() if f.suffix.lower() == ".png"}
-    faults += [Fault(str(root/f"{m}.png"), "no picture of this name", "add the picture, or remove the mask")
+    faults += [Fault(str(root/f"{m}.png"), "no image of this name", "add the image, or remove the mask")
                for m in sorted(maps - set(pictures))]
     return [Item(s, p, str(root/f"{s}.png")) for s, p in pictures.items()], faults
 
@@ -353,6 +369,9 @@ def _listed(root, split, items):
     known = {i.name: i for i in items}
     path = root/f"{split}_list.txt"
     listed = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    if not listed:
+        raise DataError([Fault(str(path), "an empty list",
+                               "write a name per line, or remove it to have a drawn split")], "CelebAMask-HQ")
     faults = [Fault(f"{path}: {f}", "the name leads out of the folder", "correct the list")
               for f in listed if leads_out(f)]
     names = Counter(f.split(".")[0].strip() for f in listed)

@@ -89,9 +89,11 @@ def _split(path, split, n):
     if common := set(ind["train_ind"]) & set(ind["test_ind"]):
         raise _error(path, f"{len(common)} numbers are in train and test", "download the file again")
     chosen = ind[f"{split}_ind"] - 1
+    if len(set(chosen.tolist())) < len(chosen):
+        raise _error(path, f"{split}_ind holds a number twice", "download the file again")
     if len(chosen) and not (0 <= chosen.min() and chosen.max() < n):
         raise _error(path, f"{split}_ind runs from {chosen.min() + 1} to {chosen.max() + 1}, but G2.h5 holds {n} "
-                     f"pictures", "take both files from the same release")
+                     f"images", "take both files from the same release")
     return chosen.tolist()
 
 def _attributes(path, attrs, n):
@@ -100,14 +102,14 @@ def _attributes(path, attrs, n):
     found = read_mat(path, attrs)
     for a, v in found.items():
         if len(v) != n:
-            raise _error(path, f"{a} has {len(v)} entries, but G2.h5 holds {n} pictures", "take both files from the "
+            raise _error(path, f"{a} has {len(v)} entries, but G2.h5 holds {n} images", "take both files from the "
                          "same release")
     return torch.cat([one_hot_columns(found[a], FASHION_ATTRS[a], f"{path}: {a}") for a in attrs], 1)
 
 # %% ../../nbs/datasets/11_fashion.ipynb #c079e70d
 @register("datasets")
 class FashionSynthesis(FileDataset):
-    "Fashion Synthesis: pictures, seven classes, one-hot colour of the upper garment."
+    "Fashion Synthesis: images, seven classes, one-hot colour of the upper garment."
     name, splits, exclusive = "fashion", ("train", "test"), True
 
     def __init__(self,
@@ -133,7 +135,7 @@ class FashionSynthesis(FileDataset):
 # %% ../../nbs/datasets/11_fashion.ipynb #d9176a27
 @patch
 def _file(self:FashionSynthesis):
-    "The open file and the mean picture, one of each per process."
+    "The open file and the mean image, one of each per process."
     if self._open is None or self._open[0] != os.getpid():
         with _reading(self.h5):
             f = _need("h5py").File(self.h5, "r")
@@ -145,7 +147,7 @@ def __getstate__(self:FashionSynthesis): return self.__dict__ | {"_open": None}
 
 @patch
 def _count(self:FashionSynthesis):
-    "Number of pictures; the file's arrays are looked over."
+    "Number of images; the file's arrays are looked over."
     if problem := not_a_file(self.h5): raise _error(self.h5, problem, "unpack the data set so that Img/G2.h5 is there")
     h5py = _need("h5py")
     with _reading(self.h5), h5py.File(self.h5, "r") as f:
@@ -155,7 +157,7 @@ def _count(self:FashionSynthesis):
         if odd := [k for k, kind in kinds.items() if kind not in "iufb"]:
             raise _error(self.h5, f"{odd[0]} holds no numbers", "this is another file; download it again")
         n, *shape = f["ih"].shape or (0,)
-        if len(shape) != 3 or list(f["ih_mean"].shape) != shape or f["b_"].shape != (n, 1, *shape[1:]):
+        if len(shape) != 3 or shape[0] != 3 or list(f["ih_mean"].shape) != shape or f["b_"].shape != (n, 1, *shape[1:]):
             raise _error(self.h5, f"arrays do not fit: ih {f['ih'].shape}, ih_mean {f['ih_mean'].shape}, b_ "
                          f"{f['b_'].shape}", "download the file again")
     return n
@@ -176,7 +178,7 @@ def read_image(self:FashionSynthesis,
     "ih + ih_mean, cut to [0, 1], as bytes."
     x = self._plane(self._row("ih", item).astype(np.float32) + self._file()[1])
     if not np.isfinite(x).all():
-        raise _error(item.image, "a picture of NaN or infinite values", "download the file again")
+        raise _error(item.image, "an image of NaN or infinite values", "download the file again")
     full = x.shape[-2:]
     x = (x.clip(0, 1)*255).round().astype(np.uint8)
     if full != (self.height, self.width):

@@ -30,7 +30,7 @@ import scgan_nb.datasets.views # gives datasets `augmented` and `cached`
 from ..core.batch import Batch, stack
 from ..core.pixels import Size, pair, to_pm1
 from ..core.runtime import with_bar
-from ..core.values import Range
+from ..core.values import Range, check_arguments
 from ..core.weights import not_a_file
 from .base import DataError, Fault, ImageDataset, as_size, split_names
 from .labels import LabelSet, identity_table
@@ -40,7 +40,7 @@ RESAMPLE = {"bilinear": Image.BILINEAR, "bicubic": Image.BICUBIC} # both antiali
 
 @dataclass(frozen=True)
 class Frame:
-    "From a picture of any size to a sample: which rectangle, how many pixels."
+    "From an image of any size to a sample: which rectangle, how many pixels."
     height:int # of the sample
     width:int # of the sample
     crop:Size|None=None # central cut of the file first, side or (height, width) in its pixels
@@ -140,14 +140,14 @@ def read_picture(
     path:str|Path, # in one of `FORMATS`
     frame:Frame, # what to cut, how large the result is
 )->tuple[Tensor, tuple[int, int]]: # (3, H, W) uint8; height and width of the file, upright
-    "A picture, cut and resized."
+    "An image, cut and resized."
     with open_image(path) as im:
         if im.mode.startswith(("I", "F")):
             raise _error(path, f"more than 8 bits per colour (mode {im.mode})", "save it with 8 bits")
         turned = im.getexif().get(0x0112, 1) >= 5
         w, h = im.size[::-1] if turned else im.size
         try: left, top, right, bottom = box = frame.box(h, w)
-        except ValueError as e: raise _error(path, str(e), "cut less, or leave this picture out") from None
+        except ValueError as e: raise _error(path, str(e), "give a smaller crop, or leave this image out") from None
         scale = 2*max(frame.width/(right - left), frame.height/(bottom - top))
         im.draft(None, (math.ceil(im.width*scale), math.ceil(im.height*scale)))
         im = ImageOps.exif_transpose(im).convert("RGB")
@@ -240,7 +240,7 @@ def orphans(
     place:str|Path, # where the pictures are
 )->list[Fault]:
     "A fault for each label map without a picture."
-    return [Fault(p, f"no picture of this name in {place}", "add the picture, or remove the mask")
+    return [Fault(p, f"no image of this name in {place}", "add the image, or remove the mask")
             for s, p in maps.items() if s not in pictures]
 
 # %% ../../nbs/datasets/03_files.ipynb #fc2a0a2e
@@ -299,6 +299,9 @@ class FileDataset(ImageDataset):
         **frame, # `crop`, `fit`, `resample` of a `Frame`
     ):
         super().__init__(labels, attr_names, size)
+        check_arguments(FileDataset.__init__, dict(table=table, threads=threads, instances=instances), threads=Range(1))
+        if table is not None and table.shape != (256,):
+            raise ValueError(f"table has shape {tuple(table.shape)}, expected (256,): make it with label_table")
         self.items, self.columns, self.faults = list(items), dict(columns or {}), list(faults)
         self.frame = Frame(self.height, self.width, **frame)
         self.table = identity_table(len(self.labels)) if table is None and self.labels else table
@@ -326,7 +329,7 @@ class FileDataset(ImageDataset):
 def read_image(self:FileDataset,
     item:Item,
 )->tuple[Tensor, tuple[int, int]]: # (3, H, W) uint8; height and width of the file
-    "The picture of an item."
+    "The image of an item."
     return read_picture(item.image, self.frame)
 
 @patch
@@ -360,10 +363,10 @@ def proportion_faults(
     shape:tuple[int, int], # height and width of the mask
     full:tuple[int, int], # height and width of the picture
 )->list[Fault]:
-    "A fault if mask and picture cannot be the same view, to a pixel."
+    "A fault if mask and image cannot be the same view, to a pixel."
     (h, w), (height, width) = shape, full
     if min(abs(w*height/width - h), abs(h*width/height - w)) <= 1: return []
-    return [Fault(file, f"{w} x {h} pixels, but its picture has {width} x {height}", "give both the same proportions: "
+    return [Fault(file, f"{w} x {h} pixels, but its image has {width} x {height}", "give both the same proportions: "
                   "one was cut or turned without the other")]
 
 # %% ../../nbs/datasets/03_files.ipynb #5432d2e1

@@ -31,14 +31,22 @@ def labels_of(
 )->LabelSet:
     "Label set of a folder."
     if isinstance(classes, LabelSet) or isinstance(classes, str) and classes in LABEL_SETS: return find_labels(classes)
+    if isinstance(classes, str) and not os.path.lexists(classes):
+        raise FileNotFoundError(f"classes={classes!r} is neither a label set ({', '.join(LABEL_SETS)}) nor a text "
+                                f"file: " f"correct it, or write one line per class, 'name red green blue'")
     if isinstance(classes, (str, Path)): return read_labels(classes)
     found = [p for p in (Path(masks)/"labels.txt", Path(masks).parent/"labels.txt") if os.path.lexists(p)]
     if classes is None and found: return read_labels(found[0])
     if classes is None:
         raise ValueError(f"what do the ids in {masks} mean? Give classes=['ground', ...] or their number, or write "
                          f"labels.txt beside them: 'name red green blue' per class")
+    if isinstance(classes, int) and not 0 < classes <= 255:
+        raise ValueError(f"classes={classes}: give 1 to 255, since ids are bytes and 255 means ignore")
     names = tuple(f"class_{i}" for i in range(classes)) if isinstance(classes, int) else tuple(classes)
-    return LabelSet("own", names, tuple(map(tuple, palette(len(names)).tolist())), find_swaps(names))
+    if odd := [n for n in names if not isinstance(n, str)]:
+        raise ValueError(f"classes: {odd[0]!r} is no name: give texts, or the number of classes")
+    try: return LabelSet("own", names, tuple(map(tuple, palette(len(names)).tolist())), find_swaps(names))
+    except ValueError as e: raise ValueError(f"classes={str(classes)[:60]}: {e}") from None
 
 # %% ../../nbs/datasets/90_folder.ipynb #b8f05c7d
 YES, NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "-1", "-1.0", "false", "no")
@@ -73,7 +81,7 @@ def read_csv(
         raise DataError([Fault(f"{path}, line {rows.line_num}", f"no table ({e})", "save it as CSV")],
                         "attributes") from None
     if len(lines) < 2 or len(lines[0]) < 2:
-        raise DataError([Fault(str(path), "no table", "write a header 'file,attribute,...' and a line per picture")],
+        raise DataError([Fault(str(path), "no table", "write a header 'file,attribute,...' and a line per image")],
                         "attributes")
     header, found = lines[0], {}
     if faults := _header_faults(path, header): raise DataError(faults, "attributes")
@@ -109,7 +117,7 @@ class FolderDataset(FileDataset):
             names, rows = read_csv(attrs, attr_names)
             columns = {"attrs": _rows_of(items, rows, attrs)}
             known = {i.name for i in items}
-            faults += [Fault(f"{attrs}: {f}", f"no picture of this name in {images}", "add the picture, or remove the "
+            faults += [Fault(f"{attrs}: {f}", f"no image of this name in {images}", "add the image, or remove the "
                              "line") for f in rows if _stem(f, known) not in known]
         super().__init__(items, labels_of(classes, masks) if masks is not None else None, names, size, columns=columns,
                          faults=faults, **kw)
@@ -117,7 +125,7 @@ class FolderDataset(FileDataset):
 # %% ../../nbs/datasets/90_folder.ipynb #a416e334
 def _found(root):
     "Pictures, masks and table of a folder with the usual names; else the folder itself."
-    if not (root/"images").is_dir(): return root, None, None
+    if not os.path.lexists(root/"images"): return root, None, None # else a link that leads nowhere is named
     return root/"images", *(p if os.path.lexists(p) else None for p in (root/"masks", root/"attrs.csv"))
 
 def _stem(name, known): return name if name in known else os.path.splitext(name)[0]
@@ -127,9 +135,9 @@ def _rows_of(items, rows, path):
     known = {i.name for i in items}
     by_stem, lines = {_stem(f, known): v for f, v in rows.items()}, Counter(_stem(f, known) for f in rows)
     if twice := [s for s, k in lines.items() if k > 1]:
-        raise DataError([Fault(f"{path}: {s}", "several lines for one picture: " + ", ".join(
+        raise DataError([Fault(f"{path}: {s}", "several lines for one image: " + ", ".join(
             f for f in rows if _stem(f, known) == s), "keep one of them") for s in twice], "attributes")
     if missing := [i for i in items if i.name not in by_stem]:
-        raise DataError([Fault(i.image, f"not in {path}", "add a line for it, or remove the picture") for i in missing],
+        raise DataError([Fault(i.image, f"not in {path}", "add a line for it, or remove the image") for i in missing],
                         "attributes")
     return torch.stack([by_stem[i.name] for i in items])

@@ -40,9 +40,16 @@ class LabelSet:
         if not 0 < len(self.classes) <= 255:
             raise ValueError(f"label set {self.name!r} has {len(self.classes)} classes: 1 to 255 fit, since ids are "
                              f"bytes and 255 means ignore")
+        if odd := [c for c in self.classes if not isinstance(c, str) or not c.strip() or not c.isprintable()]:
+            raise ValueError(f"label set {self.name!r} has a class {odd[0]!r}: give each class a name of letters")
         if len(set(self.classes)) != len(self.classes):
-            raise ValueError(f"label set {self.name!r} uses a class name twice: "
-                             f"{[c for c in self.classes if self.classes.count(c) > 1]}")
+            raise ValueError(f"label set {self.name!r} uses a class name twice: give each of "
+                             f"{[c for c in self.classes if self.classes.count(c) > 1][:6]} a name of its own")
+        for c, colour in zip(self.classes, self.colours):
+            if not (isinstance(colour, (tuple, list)) and len(colour) == 3 and all(
+                    isinstance(v, int) and 0 <= v <= 255 for v in colour)):
+                raise ValueError(f"label set {self.name!r} has the colour {colour!r} for {c}: give three numbers "
+                                 f"0..255, red, green and blue")
 
     def __len__(self): return len(self.classes)
 
@@ -273,7 +280,7 @@ def table_between(
     "Table from one label set to another."
     if source == target: return identity_table(len(source))
     if (source.name, target.name) not in REDUCTIONS:
-        raise ValueError(f"no reduction from {source.name!r} to {target.name!r}: known are "
+        raise ValueError(f"no reduction from {source.name!r} to {target.name!r}: choose other labels, known are "
                          f"{', '.join(f'{a} -> {b}' for a, b in REDUCTIONS)}")
     return REDUCTIONS[source.name, target.name]
 
@@ -298,11 +305,12 @@ def read_labels(
     lines = [(k, fields) for k, line in enumerate(read_text(path).splitlines(), 1)
              if (fields := line.split("#")[0].split())]
     for k, fields in lines:
-        if len(fields) != 4 or not all(f.isdigit() and int(f) < 256 for f in fields[1:]):
+        if len(fields) != 4 or not all(re.fullmatch("[0-9]{1,3}", f) and int(f) < 256 for f in fields[1:]):
             raise ValueError(f"{path}, line {k}: expected 'name red green blue' with numbers 0..255, got "
                              f"{' '.join(fields)!r}")
     classes = tuple(fields[0] for _, fields in lines)
-    return LabelSet(path.stem, classes, tuple(tuple(map(int, f[1:])) for _, f in lines), find_swaps(classes))
+    try: return LabelSet(path.stem, classes, tuple(tuple(map(int, f[1:])) for _, f in lines), find_swaps(classes))
+    except ValueError as e: raise ValueError(f"{path}: {e}") from None
 
 # %% ../../nbs/datasets/00_labels.ipynb #83d5c379
 def write_labels(

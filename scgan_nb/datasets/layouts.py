@@ -86,14 +86,14 @@ class ADE20K(FileDataset):
 def _base(file): return os.path.splitext(os.path.basename(file))[0]
 
 def _annotation(root, picture):
-    "Where the label map of a picture would be."
+    "Where the label map of an image would be."
     folders, file = os.path.split(os.path.relpath(picture, root))
     return str(root/folders.replace("images", "annotations")/(os.path.splitext(file)[0] + ".png"))
 
 # %% ../../nbs/datasets/20_layouts.ipynb #51102f90
 @register("datasets")
 class Cityscapes(FileDataset):
-    "Streets of fifty cities: pictures, label ids and instance numbers."
+    "Streets of fifty cities: images, label ids and instance numbers."
     name, splits = "cityscapes", ("train", "val")
 
     def __init__(self,

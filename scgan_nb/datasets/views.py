@@ -21,7 +21,7 @@ from torch import Tensor
 from ..core.batch import KEYS, Batch, frame_size, kind_of, packed, plain_key, unpacked
 from ..core.pixels import Size
 from ..core.runtime import crc32, has_ended, this_process, with_bar
-from ..core.weights import to_disk, writing
+from ..core.weights import check_file, not_a_file, to_disk, writing
 from .base import DataError, ImageDataset
 from .labels import LANDMARK68_SWAPS, POSE18_SWAPS, apply_table, swap_table
 
@@ -166,14 +166,22 @@ def _damaged(folder:Path, wrong:str)->DataError:
 
 def _about(folder:Path)->dict:
     "What a cache says of itself."
-    try: about = json.loads((folder/"about.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError): raise _damaged(folder, "it has no readable about.json") from None
-    sums = about.get("crc32", {}) if isinstance(about, dict) else None # an earlier version wrote none
-    if not isinstance(sums, dict) or type(about.get("n")) is not int or not isinstance(about.get("keys"), list):
-        raise _damaged(folder, f"about.json holds {about!r:.60}, expected n, keys and crc32")
-    if sums and sorted(sums) != sorted(map(str, about["keys"])):
-        raise _damaged(folder, f"about.json has checksums of {', '.join(sums)}, but the keys {about['keys']!r:.60}")
+    try: about = json.loads(check_file(folder/"about.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError): raise _damaged(folder, "it has no readable about.json") from None
+    n, keys, sums = (about.get(k) if isinstance(about, dict) else None for k in ("n", "keys", "crc32"))
+    if type(n) is not int or n < 1 or not isinstance(sums, dict) or keys != list(sums):
+        raise _damaged(folder, f"about.json holds {about!r:.60}, expected n, keys and a checksum for each of them")
     return about
+
+def _array(folder:Path, key:str, n:int)->np.ndarray:
+    "An array of a cache, mapped from the disk."
+    file = folder/f"{key}.npy"
+    if problem := not_a_file(file) if "/" not in key and "\\" not in key else "a name that leads out":
+        raise _damaged(folder, f"{key}.npy is missing" if problem == "no such file" else f"{key}.npy: {problem}")
+    try: a = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as e: raise _damaged(folder, f"{key}.npy cannot be read ({e})") from None
+    if a.ndim and len(a) == n and a.dtype.kind in "biuf": return a
+    raise _damaged(folder, f"{key}.npy holds {a.dtype} {a.shape}, expected numbers of {n} samples")
 
 _whole:set[Path] = set() # caches that this process has written or checked
 
@@ -183,8 +191,8 @@ def _check_arrays(folder:Path, progress:bool):
     about = _about(folder)
     for k in with_bar(about["keys"], show=progress):
         file = folder/f"{k}.npy"
-        if not file.is_file(): raise _damaged(folder, f"{k}.npy is missing")
-        if k in about.get("crc32", {}) and crc32(file) != about["crc32"][k]:
+        _array(folder, k, about["n"])
+        if crc32(file) != about["crc32"][k]:
             raise _damaged(folder, f"{k}.npy has changed since it was written: its checksum is wrong")
     _whole.add(folder.resolve())
 
@@ -203,10 +211,7 @@ class CachedDataset(View):
     def arrays(self)->dict[str, np.ndarray]:
         "The memory maps, opened at first use in each process."
         if self._arrays is None:
-            self._arrays = {k: np.load(self.folder/f"{k}.npy", mmap_mode="r") for k in self.about["keys"]}
-            if odd := [k for k, a in self._arrays.items() if len(a) != len(self)]:
-                raise _damaged(self.folder, f"{odd[0]}.npy holds {len(self._arrays[odd[0]])} samples, but about.json "
-                               f"says {len(self)}")
+            self._arrays = {k: _array(self.folder, k, len(self)) for k in self.about["keys"]}
         return self._arrays
 
     def __getstate__(self): return self.__dict__ | {"_arrays": None}

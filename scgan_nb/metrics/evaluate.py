@@ -16,6 +16,7 @@ from ..core.batch import Batch, kind_of
 from ..core.registry import known
 from ..core.runtime import seeded, step_seed
 from ..core.system import System
+from ..core.values import Range, check_arguments
 from ..core.weights import whole_file
 from ..datasets.base import ImageDataset
 from .base import Metric
@@ -266,6 +267,8 @@ def evaluate(
     judges=None, # judges of the default metrics: see `judges_for`
 )->Results:
     "All metrics of a system's images, and of baselines and real images for comparison."
+    check_arguments(evaluate, dict(n=n, batch=batch, seed=seed, draws=draws, conditions=conditions), batch=Range(1),
+                    draws=Range(1), conditions=Range(1))
     scores = system.scores(data, n)
     if scores is not None: return scores if isinstance(scores, Results) else Results(scores)
     ceiling = len(data) >= 2*n if ceiling is None else ceiling

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..core.pixels import Size, pair, to_pm1, to_uint8
 from ..core.runtime import weight_file
+from ..core.weights import open_weights
 from ..networks.judges import PictureSegmentor, check_kinds, fit_size, judge_roles, load_judge
 
 # %% auto #0
@@ -156,8 +157,10 @@ class Inception(Extractor):
         try: from torchmetrics.image.fid import NoTrainInceptionV3
         except ImportError as e:
             raise ImportError('Inception needs torchmetrics: pip install "scgan_nb[metrics]"') from e
-        torch.load(path, map_location="cpu", weights_only=True) # refuses a pickle that holds more than tensors
-        self.net = NoTrainInceptionV3("inception-v3-compat", ["2048", "logits_unbiased"], str(path), antialias)
+        open_weights(path) # refuses a file that holds more than tensors
+        try: self.net = NoTrainInceptionV3("inception-v3-compat", ["2048", "logits_unbiased"], str(path), antialias)
+        except (RuntimeError, TypeError, AttributeError, KeyError) as e:
+            raise ValueError(f"{path} does not hold the weights of this InceptionV3. Fix: fetch {INCEPTION_URL}") from e
         self.freeze()
 
     def outputs(self, x):

@@ -84,7 +84,8 @@ def load_vgg(
     by_layer = "conv1_1.weight" in source
     theirs = {str(i): name if by_layer else f"features.{i}" for name, (i, _) in vgg_layers(net.name).items()
               if name.startswith("conv")}
-    fail = lambda name, problem: ValueError(f"{where} does not hold weights of {net.name}: {name} {problem}")
+    fail = lambda name, problem: ValueError(f"{where} does not hold weights of {net.name}: {name} {problem}. Fix: "
+                                            f"fetch its file again")
     weights = {}
     for name, own in net.state_dict().items():
         _, i, leaf = name.split(".")

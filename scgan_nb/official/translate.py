@@ -287,7 +287,10 @@ def load_official(
     try: net = entry.net(**{**entry.read(weights, config), **config})
     except (ValueError, RuntimeError, ArithmeticError, LookupError, TypeError, AttributeError, MemoryError) as e:
         raise ValueError(f"{where}: {e}. Fix: pass the file of {name}") from e
-    net.load_state_dict(translate(entry, net, weights, where))
+    try: net.load_state_dict(translate(entry, net, weights, where))
+    except ValueError as e:
+        if where in str(e): raise
+        raise ValueError(f"{where}: {e}. Fix: pass the file of {name}") from e
     return net.eval()
 
 # %% ../../nbs/official/00_translate.ipynb #adfd4ce2

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from ..core.runtime import crc32, has_ended, this_process
-from ..core.weights import sync, writing
+from ..core.weights import check_file, not_a_file, sync, writing
 
 # %% auto #0
 __all__ = ['DamagedCheckpoint', 'fault', 'step_folders', 'checkpoints', 'latest', 'tidy', 'save_checkpoint', 'load_checkpoint',
@@ -33,7 +33,7 @@ class DamagedCheckpoint(ValueError):
 
 def _json_object(file:Path)->dict:
     "The JSON object in `file`; anything else there is a `DamagedCheckpoint`."
-    try: value = json.loads(file.read_text(encoding="utf-8"))
+    try: value = json.loads(check_file(file).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError): raise DamagedCheckpoint(f"{file.parent} has no readable {file.name}")
     if not isinstance(value, dict):
         raise DamagedCheckpoint(f"{file} holds {type(value).__name__}, expected a JSON object")
@@ -45,7 +45,7 @@ def _manifest(path:Path)->dict[str, dict]: # {file: {"bytes": size, "crc32": che
     if "state.json" not in found: raise DamagedCheckpoint(f"{path/'manifest.json'} does not list state.json")
     for name, entry in found.items():
         known = isinstance(entry, dict) and entry.keys() <= {"bytes", "crc32"} and "bytes" in entry
-        if Path(name).name != name or not known or not all(type(v) is int for v in entry.values()):
+        if Path(name).name != name or not known or not all(type(v) is int and v >= 0 for v in entry.values()):
             raise DamagedCheckpoint(f"{path/'manifest.json'} says {entry!r:.60} of {name!r}, expected its size")
     return found
 
@@ -204,8 +204,9 @@ def _owner(lock:Path)->str|None: # "": nobody wrote a name into it; None: there 
     "The process that a lock names."
     for wait in (0, .2): # it may be written at this moment
         time.sleep(wait)
-        try: name = lock.read_text(errors="replace").strip()
-        except FileNotFoundError: return None
+        if not (wrong := not_a_file(lock)): name = lock.read_text(errors="replace").strip()
+        elif wrong == "no such file": return None
+        else: raise ValueError(f"{lock}: {wrong}, but the lock of a run belongs there. Fix: remove it")
         if name: return name
     return ""
 
@@ -257,8 +258,10 @@ def check_fits(
     for name in list(wanted) + [k for k in saved if k not in wanted]:
         if name not in saved:
             raise ValueError(f"{what}: {name} is not in the checkpoint; it was written by another system or with other "
-                             f"options")
-        if name not in wanted: raise ValueError(f"{what}: the checkpoint holds {name}, which this system does not have")
+                             f"options: use another checkpoint, or those options")
+        if name not in wanted:
+            raise ValueError(f"{what}: the checkpoint holds {name}, which this system does not have: use another "
+                             f"checkpoint, or the options of this one")
         if saved[name].shape != wanted[name].shape:
             raise ValueError(f"{what}: {name} has shape {tuple(saved[name].shape)} in the checkpoint, but "
                              f"{tuple(wanted[name].shape)} here: build the system with the options of the checkpoint")

@@ -12,7 +12,7 @@ from fastcore.basics import patch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..core.batch import Batch
+from ..core.batch import KEYS, Batch, plain_key
 from ..core.pixels import IGNORE, Size, at_least_float32, one_hot
 from ..core.registry import register
 from ..core.show import colorize
@@ -109,6 +109,8 @@ class Judges(System):
         if not (h.attr_names or h.classes):
             raise ValueError("judges need something to judge, but classes and attr_names are empty: give data with "
                              "masks, attributes or both")
+        if KEYS.get(plain_key(h.key)) != "image":
+            raise ValueError(f"key={h.key!r} is no entry of images: choose image, source_image or target_image")
         self.attr_names, self.classes, self.updates = list(h.attr_names), list(h.classes), []
         self.size, self.truth = h.size, h.key
         if h.attr_names:

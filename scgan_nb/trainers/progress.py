@@ -4,7 +4,7 @@
 
 # %% ../../nbs/trainers/01_progress.ipynb #f069cc7c
 from __future__ import annotations
-import json, sys, time
+import json, os, sys, time
 from importlib.util import find_spec
 from pathlib import Path
 import torch
@@ -52,6 +52,12 @@ def plot_losses(
     return plotted(figure)
 
 # %% ../../nbs/trainers/01_progress.ipynb #eb61d2a2
+def _is_history(file:Path)->bool:
+    "Whether a file holds rows of a run, or is not there; what somebody else has written is not written over."
+    if not file.is_file(): return True
+    with open(file, "rb") as f: start = f.read(8)
+    return not start or start.startswith(b'{"step":')
+
 class Reporter:
     "Keeps the records of a run in `out` and shows nothing; the other reporters show what it records."
     def __init__(self,
@@ -61,7 +67,9 @@ class Reporter:
     def start(self, step:int, goal:int, history:list[dict]):
         "A run goes on at `step` towards `goal`."
         if self.out is None: return
-        with whole_file(self.out/"history.jsonl", "the history") as draft:
+        file = self.out/"history.jsonl"
+        if not _is_history(file): os.rename(file, file.with_suffix(f".foreign{time.time_ns()}"))
+        with whole_file(file, "the history") as draft:
             draft.write_text("".join(json.dumps(row) + "\n" for row in history))
 
     def advance(self, step:int): "`step` steps are finished."

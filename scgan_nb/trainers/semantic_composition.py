@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ..core.batch import Batch, check_batch
 from ..core.pixels import Size, at_least_float32, instance_edges, pair
 from ..core.registry import register
-from ..core.system import Hyper, Recipe, System, Update
+from ..core.system import Hyper, Recipe, System, Update, find_pretrained
 from ..datasets.labels import labels_with
 from ..losses.adversarial import critic_loss, generator_loss
 from ..losses.latent import kl_divergence, reparameterise
@@ -192,6 +192,17 @@ class SemanticComposition(System):
     def adapt(cls, data)->dict:
         "Classes and size of a dataset."
         return dict(classes=list(data.classes), size=data.size)
+
+    @classmethod
+    def for_data(cls, data, config:str|None=None, parts=None, **changes)->System:
+        "See `System.for_data`. A network of the perceptual loss that is not there is an error now."
+        name = changes.get("features", "auto")
+        if isinstance(name, str) and name not in ("auto", "vgg19") and not Path(name).is_file():
+            if not name.endswith("-nets"):
+                raise ValueError(f"features={name!r}: choose auto, vgg19, a stand-in such as {STAND_IN}, or the path "
+                                 f"of " f"VGG-19's weights")
+            find_pretrained(name)
+        return super().for_data(data, config, parts, **changes)
 
     def opens(self)->dict:
         "The label set of these classes, if there is one, and whether instances are needed."

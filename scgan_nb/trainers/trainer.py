@@ -4,7 +4,7 @@
 
 # %% ../../nbs/trainers/02_trainer.ipynb #2acd5a18
 from __future__ import annotations
-import copy, errno, hashlib, json, math, os, signal, sys, threading
+import copy, errno, hashlib, json, math, os, pickle, signal, sys, threading
 from array import array
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
@@ -20,6 +20,7 @@ from ..core.batch import Batch, Samples
 from ..core.runtime import LostProcess, best_device, one_device, seeded, step_seed, together
 from ..core.show import grid
 from ..core.system import System, Update, optimiser_options, training_only
+from ..core.values import Range, check_arguments
 from ..networks.layers import synchronise_batch_norms
 from .checkpoint import (DamagedCheckpoint, check_fits, latest, load_checkpoint, only_run,
                                           read_newest, save_checkpoint)
@@ -173,6 +174,9 @@ class Trainer:
         progress:str|None="auto", # "auto", "notebook", "terminal" or None
         on_sample:Callable|None=None, # called as on_sample(trainer, images) at every sample grid, in the first process
     ):
+        check_arguments(Trainer.__init__, {k: v for k, v in locals().items() if k not in ("self", "system", "data")},
+                        accumulate=Range(1), workers=Range(0), save_every=Range(0), sample_every=Range(0),
+                        ema=Range(0, 1, below=True))
         if min(log_every, keep) < 1: raise ValueError(f"log_every={log_every} and keep={keep} must be at least 1")
         lr_factor(0, decay) # complains now if `decay` makes no sense
         self.system, self.seed, self.accumulate, self.decay, self.workers = system, seed, accumulate, decay, workers
@@ -392,6 +396,16 @@ def _signals(*names:str)->list[signal.Signals]:
     "The signals of these names that the operating system has."
     return [signal.Signals[n] for n in names if n in signal.Signals.__members__]
 
+class _Carried(Dataset):
+    "The micro batches of a feed for worker processes: an error comes back as a value, not as a text with a traceback."
+    def __init__(self, feed:Feed): self.feed = feed
+
+    def __getitem__(self, k:int)->Batch|Exception:
+        try: return self.feed[k]
+        except (ValueError, OSError) as e:
+            pickle.loads(pickle.dumps(e)) # one that cannot travel is raised here
+            return e
+
 def _ignore_interrupt(worker:int):
     for s in _signals("SIGINT", "SIGHUP"): signal.signal(s, signal.SIG_IGN)
 
@@ -400,9 +414,11 @@ def _batches(self:Trainer, start:int, stop:int):
     "Micro batches start..stop-1."
     if self.feed is None: raise ValueError("this trainer has no data: give Trainer(system, data), or call step(batch)")
     if not self.workers: yield from map(self.feed.__getitem__, range(start, stop)); return
-    yield from DataLoader(self.feed, batch_size=None, sampler=range(start, stop), num_workers=self.workers,
-                          generator=torch.Generator(), pin_memory=self.device.type == "cuda",
-                          worker_init_fn=_ignore_interrupt)
+    for batch in DataLoader(_Carried(self.feed), batch_size=None, sampler=range(start, stop), num_workers=self.workers,
+                            generator=torch.Generator(), pin_memory=self.device.type == "cuda",
+                            worker_init_fn=_ignore_interrupt):
+        if isinstance(batch, Exception): raise batch
+        yield batch
 
 @patch
 def _log(self:Trainer):
@@ -582,7 +598,8 @@ def state_fault(
     for row in state["history"]:
         if not _is_row(row) or "step" not in row: return f"has a row {row!r:.60} in its history, expected numbers"
     for row in state["recent"]:
-        if not (isinstance(row, list) and len(row) == 3 and isinstance(row[1], str) and _is_row(row[2])):
+        if not (isinstance(row, list) and len(row) == 3 and type(row[0]) is int and isinstance(row[1], str)
+                and _is_row(row[2])):
             return f"has losses {row!r:.60} of its last steps, expected a step, an update and its terms"
 
 @patch
@@ -720,6 +737,7 @@ def fit(self:Trainer,
     steps:int, # train until this many steps are finished, counted from the very beginning
 )->Trainer: # itself
     "Train; save at the end and when interrupted."
+    check_arguments(Trainer.fit, dict(steps=steps))
     if self.steps >= steps: return self
     cuda = [self.device] if self.device.type == "cuda" else []
     with _polite_signals(self.processes == 1) as caught, self._only_run(), torch.random.fork_rng(devices=cuda):

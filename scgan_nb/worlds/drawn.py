@@ -13,7 +13,8 @@ from torch import Tensor
 import scgan_nb.datasets.views # gives datasets `augmented` and `cached`
 from ..core.batch import Batch
 from ..core.pixels import Size
-from ..core.values import Range
+from ..core.runtime import best_device
+from ..core.values import Range, check_arguments
 from ..datasets.base import ImageDataset
 from ..datasets.labels import LabelSet
 
@@ -37,6 +38,8 @@ class DrawnWorld(ImageDataset):
         keys:Iterable[str]|str=(), # of `extras`, for each batch
         device="cpu", # where `batch` draws
     ):
+        check_arguments(DrawnWorld.__init__, dict(n=n, seed=seed), seed=Range(-2**63, 2**63 - 1))
+        best_device(str(device))
         attrs, keys = _names(self.attributes if attrs is None else attrs), _names(keys)
         for a in attrs: self._known(a)
         super().__init__(labels, attrs, size)
