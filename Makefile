@@ -20,7 +20,7 @@ demo: venv      ## train SCGAN on synthetic faces for about 3 minutes, pictures 
 
 test: venv check ## notebooks and library in step, every notebook, every test
 	$(BIN)/nbdev_test --n_workers $(JOBS)
-	$(BIN)/python -m pytest -q tests
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal tests
 
 check: venv     ## notebooks, library and README tell the same; notebooks are clean
 	$(BIN)/python -m tests.in_step

@@ -1,12 +1,13 @@
 """Training steps and forwards of both systems against the authors' programs, at full width, in float32.
 
-The authors' times are kept as multiples of a unit, a small training step in plain PyTorch that is measured again here, in turn with ours. They are reference data: the folder that SCGAN_NB_SHARED names holds them in
-`speed/`; without it, nothing is compared. A ratio above 1 means that this package is faster.
+The authors' times are kept as multiples of a unit, a small training step in plain PyTorch that is measured again here, in turn with ours. As theirs was, it is measured in a process that knows nothing of this package and
+its settings. The numbers are reference data: the folder that SCGAN_NB_SHARED names holds them in `speed/`; without it, nothing is compared. A ratio above 1 means that this package is faster.
 """
-import importlib.util
 import json
 import os
 import statistics
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -90,14 +91,18 @@ def report(name, make, unit, reference, rounds):
 def main(rounds=5):
     folder = Path(os.environ.get("SCGAN_NB_SHARED", "../shared"))/"speed"
     if not folder.is_dir(): print(f"nothing to compare with: there is no folder {folder}"); return
-    spec = importlib.util.spec_from_file_location("unit", folder/"unit.py")
-    module = importlib.util.module_from_spec(spec); spec.loader.exec_module(module)
     torch.set_num_threads(THREADS)
     reference = json.loads((folder/"official.json").read_text())
-    step = module.build()
-    def unit():
-        with torch.enable_grad(): return statistics.median([seconds(step) for _ in range(9)][2:])
-    for name, make in WORKS.items(): report(name, make, unit, reference, rounds)
+    code = (f"import sys, torch; sys.path.insert(0, {str(folder.resolve())!r}); torch.set_num_threads({THREADS}); "
+            "import unit\nfor line in sys.stdin: print(unit.unit(), flush=True)")
+    env = {k: v for k, v in os.environ.items() if k != "THP_MEM_ALLOC_ENABLE"}
+    with subprocess.Popen([sys.executable, "-c", code], env=env, text=True, stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE) as process:
+        def unit():
+            print(file=process.stdin, flush=True)
+            return float(process.stdout.readline())
+        for name, make in WORKS.items(): report(name, make, unit, reference, rounds)
+        process.stdin.close()
 
 
 if __name__ == "__main__": main()
