@@ -12,8 +12,8 @@ from .pixels import check_ids, has_values, to_pm1, to_uint8
 from .show import Picture, Pose, colorize, grid
 
 # %% auto #0
-__all__ = ['KINDS', 'KEYS', 'Kind', 'plain_key', 'kind_of', 'packed', 'unpacked', 'Batch', 'frame_size', 'shown', 'batch_picture',
-           'stack', 'Samples', 'check_batch']
+__all__ = ['KINDS', 'KEYS', 'Kind', 'plain_key', 'kind_of', 'packed', 'unpacked', 'MissingEntry', 'Batch', 'frame_size', 'shown',
+           'batch_picture', 'stack', 'Samples', 'check_batch']
 
 # %% ../../nbs/core/02_batch.ipynb #9438e58a
 @dataclass(frozen=True)
@@ -74,8 +74,16 @@ def unpacked(
     return to_pm1(x) if kind is KINDS["image"] else x.to(kind.dtype)
 
 # %% ../../nbs/core/02_batch.ipynb #823e419c
+class MissingEntry(KeyError, ValueError):
+    "A batch was asked for what it does not hold."
+    def __str__(self):
+        key, there = self.args
+        return f"the batch has no {key!r}, only {', '.join(there) or 'nothing'}. Fix: use data with it, or add it"
+
 class Batch(dict):
     "A dictionary of tensors under the agreed names that moves as one and shows itself in a notebook."
+    def __missing__(self, key): raise MissingEntry(key, list(self))
+
     def to(self,
         device, # a torch device or its name
         **kwargs, # passed on to `Tensor.to`
@@ -90,9 +98,13 @@ class Batch(dict):
         return Batch({k: v[index] for k, v in self.items()})
 
     @property
-    def n(self)->int: return len(next(iter(self.values())))
+    def first(self)->Tensor:
+        for x in self.values(): return x
+        raise ValueError("the batch is empty. Fix: give it images, masks, ...")
     @property
-    def device(self)->torch.device: return next(iter(self.values())).device
+    def n(self)->int: return len(self.first)
+    @property
+    def device(self)->torch.device: return self.first.device
 
     def __repr__(self):
         entries = (f"{k}: {str(v.dtype).removeprefix('torch.')}{list(v.shape)}" for k, v in self.items())

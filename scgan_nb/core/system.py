@@ -18,12 +18,12 @@ import torch
 from fastcore.basics import patch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, distributed, nn
-from .batch import Batch, shown
+from .batch import Batch, Samples, shown
 from .folding import folded, inference_only
 from .pixels import Size
 from .registry import find
 from .runtime import SumOverProcesses, best_device, data_folders, gathered, several_processes
-from .values import Range, check_value, named, range_of, resolved
+from .values import Range, check_value, expect, named, range_of, resolved
 from .weights import check_tensors, fill, read_json, read_tensors, where_it_is, whole_folder, write_tensors
 
 # %% auto #0
@@ -373,7 +373,8 @@ def sample(self:System,
     **dials, # see `paint`
 )->Tensor: # (B, 3, H, W) in [-1, 1]
     "Images for the conditions in a batch."
-    return self.paint(self.read(batch), **dials)
+    expect(batch, dict, "sample: batch", "give a Batch, such as data.batch(range(8))")
+    return self.paint(self.read(Batch(batch)), **dials)
 
 # %% ../../nbs/core/05_system.ipynb #949b1f10
 @patch
@@ -456,6 +457,7 @@ def for_data(cls:System,
     **changes, # hyper-parameters that differ from all that
 )->System:
     "The system that fits a dataset."
+    expect(data, Samples, "for_data: data", "give a dataset, such as Faces(64)")
     changes = cls.inherit(parts or {}) | cls.adapt(data) | changes
     config = config or cls.config_for(data)
     system = cls.published(config, **changes) if config else cls(**changes)

@@ -15,7 +15,7 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
 # %% auto #0
-__all__ = ['Range', 'range_of', 'resolved', 'fits', 'in_words', 'suits', 'check_value', 'named', 'check_arguments']
+__all__ = ['Range', 'range_of', 'resolved', 'fits', 'in_words', 'suits', 'check_value', 'named', 'check_arguments', 'expect']
 
 # %% ../../nbs/core/04_values.ipynb #a7186f8d
 @dataclass(frozen=True)
@@ -139,3 +139,13 @@ def check_arguments(
         rest = given[name], resolved(p.annotation, f.__module__), allowed.get(name, Range())
         try: check_value(name, *rest)
         except ValueError: check_value(named(name, given[name]), *rest)
+
+# %% ../../nbs/core/04_values.ipynb #559749f8
+def expect(
+    value,
+    kind:type, # or a tuple of them
+    what:str, # begins the message, such as "Trainer: system"
+    fix:str, # what to give instead
+):
+    "Raise a `ValueError` unless a value is an instance of a class."
+    if not isinstance(value, kind): raise ValueError(f"{named(what, value)} is a {type(value).__name__}. Fix: {fix}")

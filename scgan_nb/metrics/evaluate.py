@@ -12,11 +12,11 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor
 
-from ..core.batch import Batch, kind_of
+from ..core.batch import Batch, Samples, kind_of
 from ..core.registry import known
 from ..core.runtime import seeded, step_seed
 from ..core.system import System
-from ..core.values import Range, check_arguments
+from ..core.values import Range, check_arguments, expect
 from ..core.weights import whole_file
 from ..datasets.base import ImageDataset
 from .base import Metric
@@ -269,6 +269,8 @@ def evaluate(
     "All metrics of a system's images, and of baselines and real images for comparison."
     check_arguments(evaluate, dict(n=n, batch=batch, seed=seed, draws=draws, conditions=conditions), batch=Range(1),
                     draws=Range(1), conditions=Range(1))
+    expect(system, System, "evaluate: system", "give a System, such as load_system('out/weights')")
+    expect(data, Samples, "evaluate: data", "give a dataset, such as Faces(64)")
     scores = system.scores(data, n)
     if scores is not None: return scores if isinstance(scores, Results) else Results(scores)
     ceiling = len(data) >= 2*n if ceiling is None else ceiling

@@ -200,7 +200,7 @@ class SemanticComposition(System):
         if isinstance(name, str) and name not in ("auto", "vgg19") and not Path(name).is_file():
             if not name.endswith("-nets"):
                 raise ValueError(f"features={name!r}: choose auto, vgg19, a stand-in such as {STAND_IN}, or the path "
-                                 f"of " f"VGG-19's weights")
+                                 f"of VGG-19's weights")
             find_pretrained(name)
         return super().for_data(data, config, parts, **changes)
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 import copy, errno, hashlib, json, math, os, pickle, signal, sys, threading
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, is_dataclass
 from functools import lru_cache
@@ -20,7 +20,7 @@ from ..core.batch import Batch, Samples
 from ..core.runtime import LostProcess, best_device, one_device, seeded, step_seed, together
 from ..core.show import grid
 from ..core.system import System, Update, optimiser_options, training_only
-from ..core.values import Range, check_arguments
+from ..core.values import Range, check_arguments, expect
 from ..networks.layers import synchronise_batch_norms
 from .checkpoint import (DamagedCheckpoint, check_fits, latest, load_checkpoint, only_run,
                                           read_newest, save_checkpoint)
@@ -62,6 +62,7 @@ class Feed(Dataset):
         rank:int=0, # of this process
         processes:int=1, # number of processes
     ):
+        expect(data, Sized, "data", "give a dataset, such as Faces(64)")
         if not len(data): raise ValueError(f"{data!r} is empty: there is nothing to train on")
         parts = accumulate*processes
         if batch < 1 or batch % parts:
@@ -177,6 +178,7 @@ class Trainer:
         check_arguments(Trainer.__init__, {k: v for k, v in locals().items() if k not in ("self", "system", "data")},
                         accumulate=Range(1), workers=Range(0), save_every=Range(0), sample_every=Range(0),
                         ema=Range(0, 1, below=True))
+        expect(system, System, "Trainer: system", "give a System, such as SCGAN.for_data(data)")
         if min(log_every, keep) < 1: raise ValueError(f"log_every={log_every} and keep={keep} must be at least 1")
         lr_factor(0, decay) # complains now if `decay` makes no sense
         self.system, self.seed, self.accumulate, self.decay, self.workers = system, seed, accumulate, decay, workers
@@ -366,7 +368,10 @@ def step(self:Trainer,
     batch:Batch|list[Batch], # samples, or the micro batches of this process
 )->dict[str, Tensor]: # "update/term" -> value, the mean over micro batches, still on the device
     "One step: what the updates share, each update that is due, the averages."
-    micros = [self.to_device(b) for b in (batch if isinstance(batch, list) else [batch])]
+    micros = batch if isinstance(batch, list) else [batch]
+    if not micros: raise ValueError("step: the list of micro batches is empty. Fix: give a Batch, or a list of some")
+    for b in micros: expect(b, dict, "step: batch", "give a Batch, such as data.batch(range(8))")
+    micros = [self.to_device(Batch(b)) for b in micros]
     if not self.system.training: self.system.train()
     with one_device() if self.device.type == "meta" else nullcontext(): return self._step(micros)
 

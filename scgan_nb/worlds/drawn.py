@@ -14,12 +14,12 @@ import scgan_nb.datasets.views # gives datasets `augmented` and `cached`
 from ..core.batch import Batch
 from ..core.pixels import Size
 from ..core.runtime import best_device
-from ..core.values import Range, check_arguments
+from ..core.values import Range, check_arguments, named
 from ..datasets.base import ImageDataset
 from ..datasets.labels import LabelSet
 
 # %% auto #0
-__all__ = ['DrawnWorld']
+__all__ = ['DrawnWorld', 'sample_numbers']
 
 # %% ../../nbs/worlds/00_drawn.ipynb #358bc69f
 class DrawnWorld(ImageDataset):
@@ -72,14 +72,24 @@ def _known(self:DrawnWorld, name):
                    f"{', '.join(self.attributes) or 'none'}")
 
 # %% ../../nbs/worlds/00_drawn.ipynb #a579d3d6
+def sample_numbers(
+    indices, # numbers in any form
+)->Tensor: # (B,) int64
+    "Sample numbers as a tensor."
+    try: return torch.as_tensor(indices, dtype=torch.int64).flatten()
+    except (TypeError, ValueError, RuntimeError) as e:
+        raise ValueError(f"{named('indices', indices)} are no sample numbers. Fix: give integers, such as "
+                         f"range(8)") from e
+
 @patch
 def params(self:DrawnWorld,
     indices:Iterable[int], # sample numbers
 )->dict: # name -> (B, ...) float32
     "The numbers behind samples: edit them and call `render`."
-    i = torch.as_tensor(indices, dtype=torch.int64).flatten().cpu()
+    i = sample_numbers(indices).cpu()
     if len(i) and not (0 <= int(i.min()) and int(i.max()) < self.n):
-        raise IndexError(f"samples are numbered 0 to {self.n - 1}, got {int(i.min())} to {int(i.max())}")
+        raise IndexError(f"samples are numbered 0 to {self.n - 1}, got {int(i.min())} to {int(i.max())}. Fix: open the "
+                         f"world with a larger n=, or ask for other numbers")
     return {k: v.to(self.device) for k, v in self.draw_params(i).items()}
 
 @patch
@@ -87,7 +97,8 @@ def batch(self:DrawnWorld,
     indices:Iterable[int], # sample numbers
 )->Batch: # (B, ...) each
     "Several samples at once: much faster than one by one, and the same to the last bit."
-    i = torch.as_tensor(indices, dtype=torch.int64).flatten()
+    i = sample_numbers(indices)
+    if not len(i): raise ValueError("no samples are asked for. Fix: give their numbers, such as range(8)")
     return Batch(self.render(self.params(i)) | {k: v.to(self.device) for k, v in self.tags(i).items()})
 
 @patch
