@@ -111,6 +111,7 @@ def write_tensors(
     "Write a file of tensors that holds its own checksum."
     from safetensors.torch import save_file
     whole = {k: t.detach().cpu().contiguous() for k, t in tensors.items()}
+    Path(file).unlink(missing_ok=True) # tensors that were read from it still lie in the old file, not in the new one
     save_file(whole, file, dict(notes or {}, format="pt", crc32=checksum(whole)))
 
 
