@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import torch
@@ -108,7 +109,7 @@ def read_landmarks(
             points = np.array([line.split() for line in read_text(path).split("{")[-1].split("}")[0].splitlines()
                                if line.strip()], dtype=np.float32)
     except DataError: raise
-    except (ValueError, EOFError, OSError, MemoryError) as e:
+    except (ValueError, EOFError, OSError, MemoryError, SyntaxError, TokenError) as e:
         raise DataError([Fault(str(path), f"not a list of points ({e})", "write 68 lines 'x y'")], "reading") from None
     if points.shape != (68, 2):
         raise DataError([Fault(str(path), f"an array of shape {points.shape}", "give 68 points 'x y'")], "reading")

@@ -12,6 +12,7 @@ import socket
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import torch
@@ -179,7 +180,8 @@ def _array(folder:Path, key:str, n:int)->np.ndarray:
     if problem := not_a_file(file) if "/" not in key and "\\" not in key else "a name that leads out":
         raise _damaged(folder, f"{key}.npy is missing" if problem == "no such file" else f"{key}.npy: {problem}")
     try: a = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as e: raise _damaged(folder, f"{key}.npy cannot be read ({e})") from None
+    except (OSError, ValueError, EOFError, SyntaxError, TokenError) as e: # the last two: NumPy's reader of headers
+        raise _damaged(folder, f"{key}.npy cannot be read ({e})") from None
     if a.ndim and len(a) == n and a.dtype.kind in "biuf": return a
     raise _damaged(folder, f"{key}.npy holds {a.dtype} {a.shape}, expected numbers of {n} samples")
 
