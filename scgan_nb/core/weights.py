@@ -98,7 +98,7 @@ def read_tensors(
     except PermissionError: raise ValueError(f"{file}: may not be read. Fix: change its permissions") from None
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as e:
         raise ValueError(f"{file}: no whole file of safetensors ({_line(e)}). Fix: copy or download it again") from None
-    if notes.get("crc32", checksum(tensors)) != checksum(tensors):
+    if "crc32" in notes and notes["crc32"] != checksum(tensors):
         raise ValueError(f"{file} has changed since it was written: its checksum is wrong. Fix: copy or download it "
                          f"again")
     return tensors
@@ -182,8 +182,8 @@ def open_weights(
         if objects := re.search(r"Unsupported (?:global: GLOBAL|class) (\S+)|unrecognized function (\S+)|"
                                 r"unsupported GLOBAL (\S+)", str(e)):
             raise ValueError(f"{path} holds a {objects[1] or objects[2] or objects[3]} besides tensors, and code in a "
-                             f"file is not " f"run. Where you trust its author, open it with torch.load(path, "
-                             f"weights_only=False), " f"save the state dict alone, and pass that file") from None
+                             f"file is not run. Where you trust its author, open it with torch.load(path, "
+                             f"weights_only=False), save the state dict alone, and pass that file") from None
         raise ValueError(f"{path} is not a file of tensors written by torch.save: it is damaged or of another kind. "
                          f"Fetch it again") from None
 

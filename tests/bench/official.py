@@ -98,8 +98,8 @@ def report(name, make, unit, reference, rounds):
 
 
 def main(rounds=5):
-    folder = Path(os.environ.get("SCGAN_NB_SHARED", "../shared"))/"speed"
-    if not folder.is_dir(): print(f"nothing to compare with: there is no folder {folder}"); return
+    folder = Path(os.environ.get("SCGAN_NB_SHARED", ""), "speed")
+    if not folder.is_dir(): print(f"nothing to compare with: SCGAN_NB_SHARED names no folder with {folder}"); return
     torch.set_num_threads(THREADS)
     reference = json.loads((folder/"official.json").read_text())
     code = (f"import sys, torch; sys.path.insert(0, {str(folder.resolve())!r}); torch.set_num_threads({THREADS}); "
