@@ -19,10 +19,10 @@ from ..core.values import Range, check_value
 from ..datasets.files import Frame, read_picture
 
 # %% auto #0
-__all__ = ['Panel', 'inside', 'note', 'AttributePanel', 'latent', 'walk', 'LatentPanel', 'uploaded', 'as_text', 'from_text',
-           'Gallery']
+__all__ = ['Panel', 'inside', 'close_inside', 'note', 'AttributePanel', 'latent', 'walk', 'LatentPanel', 'uploaded', 'as_text',
+           'from_text', 'Gallery']
 
-# %% ../../nbs/widgets/02_controls.ipynb #84e5bab9
+# %% ../../nbs/widgets/02_controls.ipynb #4c310d3d
 class Panel(VBox):
     "Controls with one `value` of plain JSON; the base of all panels."
     value = Any() # set it and the controls follow; move a control and it follows
@@ -53,7 +53,7 @@ class Panel(VBox):
 
     def close(self):
         "Close every control inside, too."
-        for child in inside(self): child.close()
+        close_inside(self)
         super().close()
 
 
@@ -64,6 +64,15 @@ def inside(
     found = []
     for child in getattr(box, "children", ()): found += [child, *inside(child)] # only boxes have children
     return found
+
+def close_inside(
+    box, # a widget
+):
+    "Close all widgets inside a box, and the layouts and styles, which are widgets themselves."
+    for w in (box, *inside(box)):
+        for name in ("layout", "style"):
+            if w.has_trait(name) and (part := getattr(w, name)): part.close() # not every widget has both
+        if w is not box: w.unobserve_all(); w.close()
 
 # %% ../../nbs/widgets/02_controls.ipynb #e01b8fe3
 def note(text:str)->Label:
@@ -132,7 +141,7 @@ def walk(
     angle = torch.pi/2*torch.tensor(float(t))
     return a.clone() if t == 0 else b.clone() if t == 1 else a*angle.cos() + b*angle.sin()
 
-# %% ../../nbs/widgets/02_controls.ipynb #83a6f1e5
+# %% ../../nbs/widgets/02_controls.ipynb #271a63b0
 class LatentPanel(Panel):
     "Two latents by their seeds, and a slider between them."
     SEEDS = 10_000 # seeds are below; a short number is easy to pass on
@@ -200,7 +209,7 @@ def from_text(
     except (binascii.Error, ValueError): raise ValueError(f"expected an image as base64, got {text[:20]!r}") from None
     return uploaded(raw, size)
 
-# %% ../../nbs/widgets/02_controls.ipynb #5aca81fa
+# %% ../../nbs/widgets/02_controls.ipynb #c3420e55
 class Gallery(Panel):
     "A choice of two images, samples of a dataset or own ones, and a slider between them."
     def __init__(self,
