@@ -7,17 +7,17 @@ from __future__ import annotations
 import errno, inspect, json, os, sys
 from contextlib import contextmanager
 from functools import wraps
-from importlib.util import find_spec
 from pathlib import Path
 from fastcore.script import anno_parser
 from . import __version__
+from .core.extras import need
 from .core.registry import find, known
 from .core.values import Range, check_value, fits, named, resolved
 
 # %% auto #0
-__all__ = ['OPTIONS', 'CHOICES', 'LISTS', 'ADVICE', 'option', 'check_options', 'check_place', 'check_extra', 'Stopped',
-           'explained', 'command', 'parse_size', 'parse_settings', 'arguments_of', 'open_data', 'plan_training',
-           'check_memory', 'scgan_train', 'scgan_sample', 'scgan_eval', 'scgan_list', 'scgan_demo']
+__all__ = ['OPTIONS', 'CHOICES', 'LISTS', 'ADVICE', 'option', 'check_options', 'check_place', 'Stopped', 'explained', 'command',
+           'parse_size', 'parse_settings', 'arguments_of', 'open_data', 'plan_training', 'check_memory', 'scgan_train',
+           'scgan_sample', 'scgan_eval', 'scgan_list', 'scgan_demo']
 
 # %% ../nbs/cli.ipynb #179fa28c
 OPTIONS = dict(steps=Range(1, 10**9), batch=Range(1, 8192), n=Range(1), width=Range(1, 8192), size=Range(1, 2048),
@@ -66,16 +66,6 @@ def check_place(
         if not os.access(place, os.W_OK|os.X_OK):
             raise PermissionError(f"{typed} {path}: nothing can be written in {place}: choose another {typed}, or "
                                   f"change its permissions")
-
-def check_extra(
-    command:str, # which needs it
-    package:str,
-    extra:str, # of this library, which brings it
-):
-    "Raise if a package that a command needs is not installed; it is not imported."
-    try: there = find_spec(package) is not None
-    except ImportError: there = False
-    if not there: raise ModuleNotFoundError(f'{command} needs {package}: pip install "scgan_nb[{extra}]"')
 
 # %% ../nbs/cli.ipynb #8ddd9a68
 _SPACE, _RIGHTS = "free some space, then give the same command again", "choose another path, or change its permissions"
@@ -488,7 +478,7 @@ def scgan_eval(
     device:str=None, # cuda, mps or cpu (default: the fastest there is)
 ):
     "Measure how good the images are: distribution, agreement with the conditions, diversity."
-    check_extra("scgan_eval", "torchmetrics", "metrics")
+    need("scgan_eval", "torchmetrics")
     if out is not None:
         check_place("--out", Path(out).parent)
         if Path(out).is_dir():
@@ -532,8 +522,7 @@ def scgan_demo(
     device:str=None, # cuda, mps or cpu (default: the fastest there is)
 ):
     "Show what SCGAN can do, train it on drawn faces for about three minutes, and measure what it learned."
-    for package, extra in (("torchmetrics", "metrics"), ("matplotlib", "lab")):
-        check_extra("scgan_demo", package, extra)
+    need("scgan_demo", "torchmetrics", "matplotlib")
     check_place("--out", out)
     check_place("--out", Path(out)/"run", ("checkpoints", "samples"))
     check_place("--out", Path(out)/"weights")

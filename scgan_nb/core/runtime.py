@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterable
 from contextlib import contextmanager
 from pathlib import Path
+from warnings import catch_warnings, simplefilter
 import numpy as np
 import torch
 from torch import Tensor, distributed
@@ -21,9 +22,9 @@ from torch.utils._pytree import tree_leaves
 import scgan_nb
 
 # %% auto #0
-__all__ = ['best_device', 'one_device', 'seed_everything', 'step_seed', 'seeded', 'screen', 'with_bar', 'this_process',
-           'has_ended', 'LostProcess', 'several_processes', 'together', 'SumOverProcesses', 'gathered', 'crc32',
-           'data_folders', 'packaged', 'weight_file']
+__all__ = ['best_device', 'one_device', 'seed_everything', 'step_seed', 'seeded', 'screen', 'progress_bar', 'with_bar',
+           'this_process', 'has_ended', 'LostProcess', 'several_processes', 'together', 'SumOverProcesses', 'gathered',
+           'crc32', 'data_folders', 'packaged', 'weight_file']
 
 # %% ../../nbs/core/03_runtime.ipynb #dcba2926
 def best_device(
@@ -98,6 +99,28 @@ def screen()->str|None: # "notebook", "terminal", or None: neither
     return "terminal" if sys.stdout.isatty() else None
 
 # %% ../../nbs/core/03_runtime.ipynb #91ec61dc
+def progress_bar(
+    items:Iterable, # to be worked through
+    total:int|None=None, # how many; None: `items` knows
+    where:str="terminal", # or "notebook"
+    leave:bool=False, # whether the full bar stays in a terminal
+): # the bar: loop over it, or call its `update(number)`
+    "A bar by fastprogress."
+    with catch_warnings():
+        simplefilter("ignore") # in a notebook it warns if matplotlib is not installed
+        from fastprogress.fastprogress import ConsoleProgressBar, ProgressBar
+    if where == "terminal": return ConsoleProgressBar(items, total=total, leave=leave)
+    from fastprogress.core import html_progress_bar
+    from IPython.display import HTML, display
+
+    class NotebookBar(ProgressBar): # that of fastprogress does not work without matplotlib
+        lt = "&lt;"
+        def on_iter_begin(self): self.place = display(HTML(""), display_id=True)
+        def on_update(self, val, text): self.place.update(HTML(html_progress_bar(val, self.total, text)))
+        def on_iter_end(self): self.place.update(HTML(""))
+        on_interrupt = on_iter_end
+    return NotebookBar(items, total=total)
+
 def with_bar(
     items:Iterable, # to be worked through
     total:int|None=None, # how many; None: `items` knows
@@ -105,9 +128,7 @@ def with_bar(
 )->Iterable: # the same items
     "Items with a progress bar, where it can be seen."
     where = screen() if show else None
-    if where is None: return items
-    from fastprogress.fastprogress import ConsoleProgressBar, NBProgressBar
-    return (NBProgressBar if where == "notebook" else ConsoleProgressBar)(items, total=total, leave=False)
+    return items if where is None else progress_bar(items, total, where)
 
 # %% ../../nbs/core/03_runtime.ipynb #7c01d3a2
 def this_process()->str: # host-pid

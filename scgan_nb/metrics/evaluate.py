@@ -13,6 +13,7 @@ from fastcore.basics import patch
 from torch import Tensor
 
 from ..core.batch import Batch, Samples, kind_of
+from ..core.extras import need
 from ..core.registry import known
 from ..core.runtime import seeded, step_seed
 from ..core.system import System
@@ -266,7 +267,8 @@ def evaluate(
     conditions:int=50, # how many those are
     judges=None, # judges of the default metrics: see `judges_for`
 )->Results:
-    "All metrics of a system's images, and of baselines and real images for comparison."
+    "All metrics of a system's images, and of baselines and real images for comparison (needs extra `metrics`)."
+    need("evaluate", "torchmetrics")
     check_arguments(evaluate, dict(n=n, batch=batch, seed=seed, draws=draws, conditions=conditions), batch=Range(1),
                     draws=Range(1), conditions=Range(1))
     expect(system, System, "evaluate: system", "give a System, such as load_system('out/weights')")
