@@ -15,14 +15,15 @@ from .core.registry import find, known
 from .core.values import Range, check_value, fits, named, resolved
 
 # %% auto #0
-__all__ = ['OPTIONS', 'CHOICES', 'LISTS', 'ADVICE', 'option', 'check_options', 'check_place', 'Stopped', 'explained', 'command',
-           'parse_size', 'parse_settings', 'arguments_of', 'open_data', 'plan_training', 'check_memory', 'scgan_train',
-           'scgan_sample', 'scgan_eval', 'scgan_list', 'scgan_demo']
+__all__ = ['OPTIONS', 'HOME', 'CHOICES', 'LISTS', 'ADVICE', 'option', 'check_options', 'check_place', 'Stopped', 'explained',
+           'command', 'parse_size', 'parse_settings', 'arguments_of', 'open_data', 'plan_training', 'check_memory',
+           'scgan_train', 'scgan_sample', 'scgan_eval', 'scgan_list', 'scgan_demo']
 
 # %% ../nbs/cli.ipynb #179fa28c
 OPTIONS = dict(steps=Range(1, 10**9), batch=Range(1, 8192), n=Range(1), width=Range(1, 8192), size=Range(1, 2048),
                augment=Range(0, 4096), accumulate=Range(1, 8192), workers=Range(0, 256), save=Range(0),
                sample=Range(0), decay=Range(-1), ema=Range(0, 1, below=True), seed=Range(-2**63, 2**63 - 1))
+HOME = "https://github.com/scgan-nb/scgan_nb" # the repository, where the notebooks are
 CHOICES = dict(precision=("no", "bf16", "fp16"))
 LISTS = ("set", "dataset", "from_") # of settings; they may be empty
 
@@ -555,7 +556,7 @@ Look at   {folder/'dials.png'}        mask x attribute x latent
           {folder/'losses.png'}       how the networks learned
 Compare   {folder/'shipped.png'}      the same configuration, trained for an hour
 Train on  scgan_train scgan --data faces
-Play      make lab, then tutorials/10_scgan.ipynb""")
+Play      {HOME}/tree/main/nbs/tutorials: the notebooks. In a checkout: make lab""")
 
 # %% ../nbs/cli.ipynb #9b094e2f
 def _demo_figures(system, faces)->dict:

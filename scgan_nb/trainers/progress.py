@@ -72,6 +72,8 @@ class Reporter:
         with whole_file(file, "the history") as draft:
             draft.write_text("".join(json.dumps(row) + "\n" for row in history))
 
+    def say(self, text:str): "One line about the run, before it starts."
+
     def advance(self, step:int): "`step` steps are finished."
 
     def log(self, history:list[dict]):
@@ -103,6 +105,8 @@ class TerminalReporter(Reporter):
         if sys.stdout.isatty():
             self.bar = progress_bar(range(goal - step), leave=True); self.bar.update(0)
 
+    def say(self, text): print(text, flush=True)
+
     def advance(self, step):
         if self.bar is not None: self.bar.update(step - self.first)
 
@@ -126,6 +130,8 @@ class NotebookReporter(Reporter):
         self.first, self.handles, self.next_plot = step, {}, 0.
         self.plots = has("matplotlib")
         self.bar = progress_bar(range(goal - step), where="notebook"); self.bar.update(0)
+
+    def say(self, text): print(text)
 
     def advance(self, step): self.bar.update(step - self.first)
 
