@@ -1,30 +1,14 @@
 "The package description, read from settings.ini; see https://nbdev.fast.ai."
 import re
-import sys
 from configparser import ConfigParser
 from pathlib import Path
 from setuptools import find_packages, setup
-from setuptools.command.build_py import build_py
 
 config = ConfigParser(delimiters=["="])
 config.read("settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
 extras = {k.removesuffix("_requirements"): v.split() for k, v in cfg.items() if k.endswith("_requirements")}
 extras["all"] = sorted({r for name, reqs in extras.items() if name != "dev" for r in reqs})
-
-# nbdev's index of the documentation serves those who edit the notebooks: it is no part of a wheel
-INDEX = f"{cfg['lib_path']}/_modidx.py"
-editable = not {"bdist_wheel", "install"} & set(sys.argv)
-
-
-class WithoutIndex(build_py):
-    "The modules of the library without nbdev's index."
-    def find_package_modules(self, package, folder):
-        return [m for m in super().find_package_modules(package, folder) if Path(m[2]).as_posix() != INDEX]
-
-    def run(self):
-        if not self.editable_mode: (Path(self.build_lib)/INDEX).unlink(missing_ok=True) # of an earlier build
-        super().run()
 
 
 def absolute(text):
@@ -45,8 +29,7 @@ setup(
     package_data={"scgan_nb.data": data}, zip_safe=False,
     python_requires=f">={cfg['min_python']}", install_requires=cfg["requirements"].split(), extras_require=extras,
     entry_points={"console_scripts": [s.strip() for s in cfg["console_scripts"].splitlines()],
-                  **({"nbdev": [f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"]} if editable else {})},
-    cmdclass=dict(build_py=WithoutIndex),
+                  "nbdev": [f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"]}, # other projects link to our names by it
     classifiers=["Development Status :: 3 - Alpha", "Intended Audience :: Science/Research", "Intended Audience :: Education",
                  "Programming Language :: Python :: 3",
                  "Topic :: Scientific/Engineering :: Artificial Intelligence"],

@@ -179,11 +179,12 @@ def test_more_places(ended, folder, monkeypatch):
 
 
 def test_a_missing_extra_is_found_before_the_first_step(ended, monkeypatch):
-    real = cli.find_spec
-    for missing, extra in (("torchmetrics", "metrics"), ("matplotlib", "lab")):
-        monkeypatch.setattr(cli, "find_spec", lambda name: None if name == missing else real(name))
-        refused(ended, f'scgan_demo needs {missing}: pip install "scgan_nb[{extra}]"', cli.scgan_demo)
-        if extra == "metrics": refused(ended, "scgan_eval needs torchmetrics", cli.scgan_eval, weights="scgan-faces-64")
+    for missing, extra in (("torchmetrics", "metrics"), ("matplotlib", "figures")):
+        with monkeypatch.context() as m:
+            m.setitem(sys.modules, missing, None) # as if it were not installed
+            refused(ended, f'scgan_demo needs {missing}: pip install "scgan_nb[{extra}]"', cli.scgan_demo)
+            if extra == "metrics": refused(ended, "scgan_eval needs torchmetrics", cli.scgan_eval, weights="scgan-faces-64")
+    assert not Path("out").exists()
 
 
 def test_zero_means_zero_where_it_is_allowed(ended):
