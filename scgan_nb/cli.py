@@ -127,6 +127,17 @@ def _plainly(f):
             sys.exit(status)
     return call
 
+def _parser(f):
+    "The parser of a command. Its options are written as they are typed: --no-resume, where fastcore has --no_resume."
+    parser = anno_parser(f, f.__name__)
+    parser.add_argument("--version", action="version", version=f"scgan_nb {__version__}")
+    for action in parser._actions: # argparse has no other way to rename an option; the old name is still understood
+        action.option_strings = [option(s[2:]) if s.startswith("--") else s for s in action.option_strings]
+        parser._option_string_actions |= dict.fromkeys(action.option_strings, action)
+        if action.option_strings and action.nargs != 0: action.metavar = action.dest.rstrip("_").upper()
+    parser.error = lambda wrong: parser.exit(2, f"{f.__name__}: {wrong}. Fix: see {f.__name__} --help\n")
+    return parser
+
 def command(f):
     "A function as a command: its parameters are the options, its comments the help."
     plain = _plainly(f)
@@ -135,12 +146,7 @@ def command(f):
         caller = sys._getframe(1).f_globals
         if args or kwargs or caller.get("__name__") != "__main__" or not caller.get("__file__"):
             return plain(*args, **kwargs)
-        names = (a.partition("=") for a in sys.argv[1:])
-        options = [("--" + n[2:].replace("-", "_") if n.startswith("--") else n) + sep + v for n, sep, v in names]
-        parser = anno_parser(f, f.__name__)
-        parser.add_argument("--version", action="version", version=f"scgan_nb {__version__}")
-        parser.error = lambda wrong: parser.exit(2, f"{f.__name__}: {wrong}. Fix: see {f.__name__} --help\n")
-        given = vars(parser.parse_args(options))
+        given = vars(_parser(f).parse_args())
         return plain(**{k: v for k, v in given.items() if k not in ("pdb", "xtra")}) # fastcore's own options
     return call
 
@@ -479,7 +485,7 @@ def scgan_eval(
     device:str=None, # cuda, mps or cpu (default: the fastest there is)
 ):
     "Measure how good the images are: distribution, agreement with the conditions, diversity."
-    need("scgan_eval", "torchmetrics")
+    need("this command", "torchmetrics")
     if out is not None:
         check_place("--out", Path(out).parent)
         if Path(out).is_dir():
@@ -523,7 +529,7 @@ def scgan_demo(
     device:str=None, # cuda, mps or cpu (default: the fastest there is)
 ):
     "Show what SCGAN can do, train it on drawn faces for about three minutes, and measure what it learned."
-    need("scgan_demo", "torchmetrics", "matplotlib")
+    need("this command", "torchmetrics", "matplotlib")
     check_place("--out", out)
     check_place("--out", Path(out)/"run", ("checkpoints", "samples"))
     check_place("--out", Path(out)/"weights")

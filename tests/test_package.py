@@ -103,9 +103,9 @@ def test_a_plain_install_trains_and_samples(plain, tmp_path):
 
 def test_what_needs_an_extra_says_so_before_it_starts(plain, tmp_path):
     said = plain("-m", "scgan_nb", "eval", "scgan-faces-64", cwd=tmp_path, status=2)
-    assert said == 'scgan_eval: scgan_eval needs torchmetrics: pip install "scgan_nb[metrics]"\n'
+    assert said == 'scgan_eval: this command needs torchmetrics: pip install "scgan_nb[metrics]"\n'
     said = plain("-m", "scgan_nb", "demo", cwd=tmp_path, status=2)
-    assert said == ('scgan_demo: scgan_demo needs torchmetrics and matplotlib: pip install '
+    assert said == ('scgan_demo: this command needs torchmetrics and matplotlib: pip install '
                     '"scgan_nb[metrics,figures]"\n')
     assert not list(tmp_path.iterdir())
 
