@@ -124,7 +124,8 @@ SOURCES = {p: ast.parse(p.read_text(encoding="utf-8")) for p in sorted((ROOT/"sc
 
 
 def test_every_extra_is_asked_for_by_the_one_helper():
-    "A function that imports the package of an extra calls `need` with its name; a metric's base class does it for all."
+    """What imports the package of an extra, a function or a whole module, calls `need` with its name; a metric's base
+    class does it for all."""
     seen = set()
     for path, tree in SOURCES.items():
         for package, around in imported(tree):
@@ -133,7 +134,7 @@ def test_every_extra_is_asked_for_by_the_one_helper():
             if any(isinstance(a, ast.ClassDef) and {ast.unparse(b) for b in a.bases} & {"Metric", "PairMean"}
                    for a in around): continue
             if path.name == "base.py" and package == "torchmetrics": continue # the base class itself
-            calls = [ast.unparse(n) for a in around for n in ast.walk(a) if isinstance(n, ast.Call)]
+            calls = [ast.unparse(n) for a in around or tree.body for n in ast.walk(a) if isinstance(n, ast.Call)]
             assert any(c.startswith("need(") and repr(package) in c for c in calls), (
                 f"{path.name} imports {package} without need(..., {package!r})")
     assert {"matplotlib", "seaborn", "torchmetrics", "h5py", "scipy"} <= seen
@@ -144,7 +145,7 @@ def test_every_extra_is_asked_for_by_the_one_helper():
 
 # torchmetrics computes InceptionV3's features with torch-fidelity; JupyterLab is a program
 NOT_IMPORTED, CALLED = {"torch-fidelity", "jupyterlab"}, {"pillow": "PIL"}
-NOT_YET = {"anywidget"} # of the widgets that are being written
+NOT_YET = {"anywidget"} # the widgets that need it are not finished
 
 
 def test_every_requirement_is_used():
@@ -169,13 +170,17 @@ def test_the_library_alone_brings_no_web_server():
 
 
 def test_every_module_imports_without_extras(wheel):
+    "Widgets are their extra: those modules say what to install."
     modules = sorted(".".join(p.relative_to(wheel).with_suffix("").parts) for p in (wheel/"scgan_nb").rglob("*.py")
                      if p.name not in ("__init__.py", "_modidx.py"))
     assert len(modules) > 20
     code = BLOCK + f"""
 import importlib, scgan_nb
 assert str(scgan_nb.__file__).startswith({str(wheel)!r})
-for m in {modules!r}: importlib.import_module(m)
+for m in {modules!r}:
+    try: importlib.import_module(m)
+    except ModuleNotFoundError as e:
+        assert m.startswith("scgan_nb.widgets.") and str(e).endswith('pip install "scgan_nb[widgets]"'), (m, e)
 """
     run(code, wheel)
 
