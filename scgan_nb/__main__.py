@@ -17,6 +17,9 @@ if __name__ == "__main__" and "__file__" in globals(): # a program, not a notebo
     if sys.argv[1:] == ["--version"]:
         print(f"scgan_nb {__version__}")
         sys.exit()
+    if sys.argv[1:] in (["--help"], ["-h"]):
+        print(f"usage: python -m scgan_nb COMMAND ...\n\ncommands: {', '.join(commands)}; each has a --help of its own")
+        sys.exit()
     if len(sys.argv) < 2 or sys.argv[1] not in commands:
         print(f"python -m scgan_nb: say what to do: {', '.join(commands)}", file=sys.stderr)
         sys.exit(2)

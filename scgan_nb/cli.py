@@ -7,22 +7,23 @@ from __future__ import annotations
 import errno, inspect, json, os, sys
 from contextlib import contextmanager
 from functools import wraps
-from importlib.util import find_spec
 from pathlib import Path
 from fastcore.script import anno_parser
 from . import __version__
+from .core.extras import need
 from .core.registry import find, known
 from .core.values import Range, check_value, fits, named, resolved
 
 # %% auto #0
-__all__ = ['OPTIONS', 'CHOICES', 'LISTS', 'ADVICE', 'option', 'check_options', 'check_place', 'check_extra', 'Stopped',
-           'explained', 'command', 'parse_size', 'parse_settings', 'arguments_of', 'open_data', 'plan_training',
-           'check_memory', 'scgan_train', 'scgan_sample', 'scgan_eval', 'scgan_list', 'scgan_demo']
+__all__ = ['OPTIONS', 'HOME', 'CHOICES', 'LISTS', 'ADVICE', 'option', 'check_options', 'check_place', 'Stopped', 'explained',
+           'command', 'parse_size', 'parse_settings', 'arguments_of', 'open_data', 'plan_training', 'check_memory',
+           'scgan_train', 'scgan_sample', 'scgan_eval', 'scgan_list', 'scgan_demo']
 
 # %% ../nbs/cli.ipynb #179fa28c
 OPTIONS = dict(steps=Range(1, 10**9), batch=Range(1, 8192), n=Range(1), width=Range(1, 8192), size=Range(1, 2048),
                augment=Range(0, 4096), accumulate=Range(1, 8192), workers=Range(0, 256), save=Range(0),
                sample=Range(0), decay=Range(-1), ema=Range(0, 1, below=True), seed=Range(-2**63, 2**63 - 1))
+HOME = "https://github.com/scgan-nb/scgan_nb" # the repository, where the notebooks are
 CHOICES = dict(precision=("no", "bf16", "fp16"))
 LISTS = ("set", "dataset", "from_") # of settings; they may be empty
 
@@ -66,16 +67,6 @@ def check_place(
         if not os.access(place, os.W_OK|os.X_OK):
             raise PermissionError(f"{typed} {path}: nothing can be written in {place}: choose another {typed}, or "
                                   f"change its permissions")
-
-def check_extra(
-    command:str, # which needs it
-    package:str,
-    extra:str, # of this library, which brings it
-):
-    "Raise if a package that a command needs is not installed; it is not imported."
-    try: there = find_spec(package) is not None
-    except ImportError: there = False
-    if not there: raise ModuleNotFoundError(f'{command} needs {package}: pip install "scgan_nb[{extra}]"')
 
 # %% ../nbs/cli.ipynb #8ddd9a68
 _SPACE, _RIGHTS = "free some space, then give the same command again", "choose another path, or change its permissions"
@@ -136,6 +127,17 @@ def _plainly(f):
             sys.exit(status)
     return call
 
+def _parser(f):
+    "The parser of a command. Its options are written as they are typed: --no-resume, where fastcore has --no_resume."
+    parser = anno_parser(f, f.__name__)
+    parser.add_argument("--version", action="version", version=f"scgan_nb {__version__}")
+    for action in parser._actions: # argparse has no other way to rename an option; the old name is still understood
+        action.option_strings = [option(s[2:]) if s.startswith("--") else s for s in action.option_strings]
+        parser._option_string_actions |= dict.fromkeys(action.option_strings, action)
+        if action.option_strings and action.nargs != 0: action.metavar = action.dest.rstrip("_").upper()
+    parser.error = lambda wrong: parser.exit(2, f"{f.__name__}: {wrong}. Fix: see {f.__name__} --help\n")
+    return parser
+
 def command(f):
     "A function as a command: its parameters are the options, its comments the help."
     plain = _plainly(f)
@@ -144,12 +146,7 @@ def command(f):
         caller = sys._getframe(1).f_globals
         if args or kwargs or caller.get("__name__") != "__main__" or not caller.get("__file__"):
             return plain(*args, **kwargs)
-        names = (a.partition("=") for a in sys.argv[1:])
-        options = [("--" + n[2:].replace("-", "_") if n.startswith("--") else n) + sep + v for n, sep, v in names]
-        parser = anno_parser(f, f.__name__)
-        parser.add_argument("--version", action="version", version=f"scgan_nb {__version__}")
-        parser.error = lambda wrong: parser.exit(2, f"{f.__name__}: {wrong}. Fix: see {f.__name__} --help\n")
-        given = vars(parser.parse_args(options))
+        given = vars(_parser(f).parse_args())
         return plain(**{k: v for k, v in given.items() if k not in ("pdb", "xtra")}) # fastcore's own options
     return call
 
@@ -488,7 +485,7 @@ def scgan_eval(
     device:str=None, # cuda, mps or cpu (default: the fastest there is)
 ):
     "Measure how good the images are: distribution, agreement with the conditions, diversity."
-    check_extra("scgan_eval", "torchmetrics", "metrics")
+    need("this command", "torchmetrics")
     if out is not None:
         check_place("--out", Path(out).parent)
         if Path(out).is_dir():
@@ -532,8 +529,7 @@ def scgan_demo(
     device:str=None, # cuda, mps or cpu (default: the fastest there is)
 ):
     "Show what SCGAN can do, train it on drawn faces for about three minutes, and measure what it learned."
-    for package, extra in (("torchmetrics", "metrics"), ("matplotlib", "lab")):
-        check_extra("scgan_demo", package, extra)
+    need("this command", "torchmetrics", "matplotlib")
     check_place("--out", out)
     check_place("--out", Path(out)/"run", ("checkpoints", "samples"))
     check_place("--out", Path(out)/"weights")
@@ -566,7 +562,7 @@ Look at   {folder/'dials.png'}        mask x attribute x latent
           {folder/'losses.png'}       how the networks learned
 Compare   {folder/'shipped.png'}      the same configuration, trained for an hour
 Train on  scgan_train scgan --data faces
-Play      make lab, then tutorials/10_scgan.ipynb""")
+Play      {HOME}/tree/main/nbs/tutorials: the notebooks. In a checkout: make lab""")
 
 # %% ../nbs/cli.ipynb #9b094e2f
 def _demo_figures(system, faces)->dict:

@@ -3,6 +3,7 @@ checked. The commands run in this process; a few run in processes of their own, 
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -179,11 +180,12 @@ def test_more_places(ended, folder, monkeypatch):
 
 
 def test_a_missing_extra_is_found_before_the_first_step(ended, monkeypatch):
-    real = cli.find_spec
-    for missing, extra in (("torchmetrics", "metrics"), ("matplotlib", "lab")):
-        monkeypatch.setattr(cli, "find_spec", lambda name: None if name == missing else real(name))
-        refused(ended, f'scgan_demo needs {missing}: pip install "scgan_nb[{extra}]"', cli.scgan_demo)
-        if extra == "metrics": refused(ended, "scgan_eval needs torchmetrics", cli.scgan_eval, weights="scgan-faces-64")
+    for missing, extra in (("torchmetrics", "metrics"), ("matplotlib", "figures")):
+        with monkeypatch.context() as m:
+            m.setitem(sys.modules, missing, None) # as if it were not installed
+            refused(ended, f'scgan_demo: this command needs {missing}: pip install "scgan_nb[{extra}]"', cli.scgan_demo)
+            if extra == "metrics": refused(ended, "scgan_eval: this command needs torchmetrics", cli.scgan_eval, weights="scgan-faces-64")
+    assert not Path("out").exists()
 
 
 def test_zero_means_zero_where_it_is_allowed(ended):
@@ -263,8 +265,16 @@ def test_a_reader_that_goes_is_no_error():
     assert (child.wait(timeout=60), child.stderr.read()) == (141, "")
 
 
+def test_help_writes_options_as_they_are_typed():
+    out, err = shell("train", "--help").communicate(timeout=60)
+    assert "--no-resume" in out and "--from FROM" in out and not re.search(r"--\w+_", out), out
+    for typed in ("--no-resume", "--no_resume"): # what help wrote once is still understood
+        out, err = shell("train", "nosuch", typed, "--from", "a=b").communicate(timeout=60)
+        assert "there is no system 'nosuch'" in err, err
+
+
 def test_every_command_has_a_version():
-    for name in ("list", "sample"):
+    for name in ("list", "sample", "train", "eval", "demo"):
         out, err = shell(name, "--version").communicate(timeout=60)
         assert (out, err) == (f"scgan_nb {__version__}\n", "")
     out, err = shell("train", "scgan", "--steps", "ten").communicate(timeout=60)

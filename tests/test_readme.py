@@ -1,7 +1,10 @@
 "The first page and the list of what ships: links exist, tables are those of the registry, commands can be given."
 import ast
+import os
 import re
 import shlex
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -40,6 +43,23 @@ def test_commands_can_be_given(line):
         cli.parse_size(given.size)
         assert given.config is None or given.config in cls.configs
         assert set(cli.parse_settings(given.set)) <= {f.name for f in fields(cls.Hyper)}
+
+
+SNIPPETS = re.findall(r"^```python\n(.*?)^```", (ROOT/"README.md").read_text(encoding="utf-8"), flags=re.M|re.S)
+
+
+@pytest.mark.parametrize("code", SNIPPETS)
+def test_a_snippet_run_as_a_script_leaves_a_file(code, tmp_path):
+    (tmp_path/"script.py").write_text(code, encoding="utf-8")
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True,
+                          env=os.environ | dict(PYTHONPATH=path))
+    assert done.returncode == 0, done.stderr
+    left = [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.png")]
+    assert left and all(f in code for f in left), f"the script left {left or 'nothing'}"
+
+
+def test_there_are_snippets(): assert SNIPPETS
 
 
 def value(source, names):

@@ -4,15 +4,18 @@
 
 # %% ../../nbs/core/03_runtime.ipynb #c5ed9ff2
 from __future__ import annotations
+import math
 import os
 import random
 import re
 import socket
 import sys
+import time
 import zlib
 from collections.abc import Iterable
 from contextlib import contextmanager
 from pathlib import Path
+from warnings import catch_warnings, simplefilter
 import numpy as np
 import torch
 from torch import Tensor, distributed
@@ -21,9 +24,9 @@ from torch.utils._pytree import tree_leaves
 import scgan_nb
 
 # %% auto #0
-__all__ = ['best_device', 'one_device', 'seed_everything', 'step_seed', 'seeded', 'screen', 'with_bar', 'this_process',
-           'has_ended', 'LostProcess', 'several_processes', 'together', 'SumOverProcesses', 'gathered', 'crc32',
-           'data_folders', 'packaged', 'weight_file']
+__all__ = ['best_device', 'free_cores', 'thread_hint', 'one_device', 'seed_everything', 'step_seed', 'seeded', 'screen',
+           'progress_bar', 'with_bar', 'this_process', 'has_ended', 'LostProcess', 'several_processes', 'together',
+           'SumOverProcesses', 'gathered', 'crc32', 'data_folders', 'packaged', 'weight_file']
 
 # %% ../../nbs/core/03_runtime.ipynb #dcba2926
 def best_device(
@@ -45,6 +48,39 @@ def best_device(
 
 # %% ../../nbs/core/03_runtime.ipynb #02582860
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
+# %% ../../nbs/core/03_runtime.ipynb #856fda38
+def _quota(file:str|Path="/sys/fs/cgroup/cpu.max")->float: # of a container, in cores
+    "How many cores the limits of a container allow."
+    try: most, period = Path(file).read_text().split()
+    except (OSError, ValueError): return math.inf # no such limits
+    return math.inf if most == "max" else int(most)/int(period)
+
+def _busy(cores:Iterable[int])->list[int]|None: # ticks, idle ticks
+    "The ticks of the clock that some cores have counted, and how many of them were idle."
+    try: rows = [line.split() for line in Path("/proc/stat").read_text().splitlines()]
+    except OSError: return None # only Linux tells
+    wanted = {f"cpu{core}" for core in cores}
+    counts = [list(map(int, row[1:])) for row in rows if row[0] in wanted]
+    return [sum(map(sum, counts)), sum(row[3] + row[4] for row in counts)]
+
+def free_cores(
+    seconds:float=0.1, # how long to look; this process does nothing meanwhile
+)->int: # at least 1
+    "The cores that this process may use and that others leave idle."
+    cores = os.sched_getaffinity(0) if sys.platform == "linux" else range(os.cpu_count() or 1)
+    before = _busy(cores)
+    if before is None: return len(cores)
+    time.sleep(seconds)
+    ticks, idle = (b - a for a, b in zip(before, _busy(cores)))
+    return max(1, round(min(_quota(), len(cores)*idle/max(ticks, 1))))
+
+def thread_hint()->str: # "" if there is nothing to say
+    "What to do if torch has more threads than there are free cores, and nobody has chosen their number."
+    threads = torch.get_num_threads()
+    if threads == 1 or "OMP_NUM_THREADS" in os.environ or threads <= (free := free_cores()): return ""
+    return (f"torch has {threads} threads, but only {free} of the cores {'is' if free == 1 else 'are'} free: "
+            f"OMP_NUM_THREADS={free} in the environment, or torch.set_num_threads({free}), may be much faster")
 
 # %% ../../nbs/core/03_runtime.ipynb #1cfaba45
 class one_device(TorchDispatchMode):
@@ -98,6 +134,28 @@ def screen()->str|None: # "notebook", "terminal", or None: neither
     return "terminal" if sys.stdout.isatty() else None
 
 # %% ../../nbs/core/03_runtime.ipynb #91ec61dc
+def progress_bar(
+    items:Iterable, # to be worked through
+    total:int|None=None, # how many; None: `items` knows
+    where:str="terminal", # or "notebook"
+    leave:bool=False, # whether the full bar stays in a terminal
+): # the bar: loop over it, or call its `update(number)`
+    "A bar by fastprogress."
+    with catch_warnings():
+        simplefilter("ignore") # in a notebook it warns if matplotlib is not installed
+        from fastprogress.fastprogress import ConsoleProgressBar, ProgressBar
+    if where == "terminal": return ConsoleProgressBar(items, total=total, leave=leave)
+    from fastprogress.core import html_progress_bar
+    from IPython.display import HTML, display
+
+    class NotebookBar(ProgressBar): # that of fastprogress does not work without matplotlib
+        lt = "&lt;"
+        def on_iter_begin(self): self.place = display(HTML(""), display_id=True)
+        def on_update(self, val, text): self.place.update(HTML(html_progress_bar(val, self.total, text)))
+        def on_iter_end(self): self.place.update(HTML(""))
+        on_interrupt = on_iter_end
+    return NotebookBar(items, total=total)
+
 def with_bar(
     items:Iterable, # to be worked through
     total:int|None=None, # how many; None: `items` knows
@@ -105,9 +163,7 @@ def with_bar(
 )->Iterable: # the same items
     "Items with a progress bar, where it can be seen."
     where = screen() if show else None
-    if where is None: return items
-    from fastprogress.fastprogress import ConsoleProgressBar, NBProgressBar
-    return (NBProgressBar if where == "notebook" else ConsoleProgressBar)(items, total=total, leave=False)
+    return items if where is None else progress_bar(items, total, where)
 
 # %% ../../nbs/core/03_runtime.ipynb #7c01d3a2
 def this_process()->str: # host-pid

@@ -15,6 +15,7 @@ from fastcore.basics import patch
 from PIL import Image
 from torch import Tensor
 
+from ..core.extras import need
 from ..core.pixels import Size
 from ..core.registry import register
 from ..core.weights import not_a_file
@@ -26,13 +27,6 @@ from .labels import FASHION7
 __all__ = ['FASHION_ATTRS', 'read_mat', 'one_hot_columns', 'FashionSynthesis']
 
 # %% ../../nbs/datasets/11_fashion.ipynb #6a62c2af
-def _need(name):
-    "An optional package, or an error that says how to get it."
-    from importlib import import_module
-    try: return import_module(name)
-    except ImportError as e:
-        raise ImportError(f"reading Fashion Synthesis needs {name.split('.')[0]}: pip install scgan_nb[fashion]") from e
-
 def _error(file, problem, fix): return DataError([Fault(str(file), problem, fix)], "FashionSynthesis")
 
 @contextmanager
@@ -51,11 +45,15 @@ def read_mat(
 )->dict[str, np.ndarray]: # (N,) int64 each
     "Vectors of whole numbers from a MATLAB file."
     if problem := not_a_file(path): raise _error(path, problem, "unpack the data set there")
-    h5py = _need("h5py")
+    need("Fashion Synthesis", "h5py")
+    import h5py
     with _reading(path):
         if h5py.is_hdf5(path):
             with h5py.File(path, "r") as f: found = {n: f[n][()] for n in names if n in f}
-        else: found = _need("scipy.io").loadmat(path, variable_names=list(names))
+        else:
+            need("Fashion Synthesis", "scipy")
+            from scipy.io import loadmat
+            found = loadmat(path, variable_names=list(names))
     if missing := [n for n in names if n not in found]:
         raise _error(path, f"no variable {', '.join(missing)}", "this is another file; download it again")
     out = {n: np.asarray(found[n]).ravel() for n in names}
@@ -137,8 +135,10 @@ class FashionSynthesis(FileDataset):
 def _file(self:FashionSynthesis):
     "The open file and the mean image, one of each per process."
     if self._open is None or self._open[0] != os.getpid():
+        need("Fashion Synthesis", "h5py")
+        import h5py
         with _reading(self.h5):
-            f = _need("h5py").File(self.h5, "r")
+            f = h5py.File(self.h5, "r")
             self._open = os.getpid(), f, f["ih_mean"][()].astype(np.float32)
     return self._open[1:]
 
@@ -149,7 +149,8 @@ def __getstate__(self:FashionSynthesis): return self.__dict__ | {"_open": None}
 def _count(self:FashionSynthesis):
     "Number of images; the file's arrays are looked over."
     if problem := not_a_file(self.h5): raise _error(self.h5, problem, "unpack the data set so that Img/G2.h5 is there")
-    h5py = _need("h5py")
+    need("Fashion Synthesis", "h5py")
+    import h5py
     with _reading(self.h5), h5py.File(self.h5, "r") as f:
         if missing := [k for k in ("ih", "ih_mean", "b_") if k not in f]:
             raise _error(self.h5, f"no array {', '.join(missing)}", "this is another file; download it again")

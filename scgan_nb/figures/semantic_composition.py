@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from ..core.batch import Batch
+from ..core.extras import need
 from ..core.registry import register
 from ..core.show import Picture, between, colorize, grid, matrix, palette, plotted, way_names
 from ..networks.semantic_composition import Vectors
@@ -170,7 +171,8 @@ def expert_chart(
     levels:tuple[int, ...]=(0, 2, -1), # a panel each
     kind:str="conv", # see `expert_shares`
 )->Picture:
-    "A heat map of `class_shares`, classes with the same main expert side by side (needs seaborn, extra `lab`)."
+    "A heat map of `class_shares`, classes with the same main expert side by side (needs seaborn, extra `figures`)."
+    need("expert_chart", "matplotlib", "seaborn")
     import seaborn
     from matplotlib.figure import Figure
     tables = [class_shares(system, batch, level, kind) for level in levels]

@@ -5,6 +5,7 @@
 # %% ../../nbs/metrics/00_base.ipynb #3ff749fb
 from __future__ import annotations
 from torch import Tensor, nn
+from ..core.extras import need
 
 # %% auto #0
 __all__ = ['COUNTS', 'Metric']
@@ -15,7 +16,8 @@ except ImportError:
     class Backend(nn.Module):
         "Stands in for `torchmetrics.Metric` and says what to install."
         def __init__(self, *args, **kwargs):
-            raise ImportError(f'{type(self).__name__} needs torchmetrics: pip install "scgan_nb[metrics]"')
+            need(type(self).__name__, "torchmetrics")
+            import torchmetrics # it is there, but broken: its own error
 
 # %% ../../nbs/metrics/00_base.ipynb #cd884d6c
 COUNTS = ("real", "generated", "pairs", "std") # parts of results for which no direction is better

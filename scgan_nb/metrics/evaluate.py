@@ -13,8 +13,9 @@ from fastcore.basics import patch
 from torch import Tensor
 
 from ..core.batch import Batch, Samples, kind_of
+from ..core.extras import need
 from ..core.registry import known
-from ..core.runtime import seeded, step_seed
+from ..core.runtime import seeded, step_seed, with_bar
 from ..core.system import System
 from ..core.values import Range, check_arguments, expect
 from ..core.weights import whole_file
@@ -227,11 +228,12 @@ def _computed(metrics, better:dict)->dict:
     return found
 
 @torch.no_grad()
-def _show(metrics, system, data, n, batch, make, better)->dict:
+def _show(metrics, system, data, n, batch, make, better, ticks)->dict:
     "What metrics say of the images that `make(indices)` returns for n samples, with what was asked for."
     for m in metrics: m.reset()
     apart = n if len(data) >= 2*n else 0
     for at in _parts(n if metrics else 0, batch):
+        next(ticks)
         real = data.batch([k + apart for k in at])
         reference = dict(reference=real[system.truth]) if system.truth in real else {}
         for i, (asked, images) in enumerate(make(at)):
@@ -240,10 +242,11 @@ def _show(metrics, system, data, n, batch, make, better)->dict:
     return _computed(metrics, better)
 
 @torch.no_grad()
-def _vary(metrics, system, data, n, batch, seed, draws, better)->dict:
+def _vary(metrics, system, data, n, batch, seed, draws, better, ticks)->dict:
     "What metrics say of several draws for each of n conditions."
     for m in metrics: m.reset()
     for at in _parts(n if metrics else 0, batch):
+        next(ticks)
         for made in zip(*(generate(system, data, at, seed, k) for k in range(draws))): # one request at a time
             images = torch.stack([images for _, images in made])
             for m in metrics: m.observe(made[0][0].to(m.device), images.to(m.device))
@@ -265,8 +268,10 @@ def evaluate(
     draws:int=4, # images for each condition whose diversity is measured
     conditions:int=50, # how many those are
     judges=None, # judges of the default metrics: see `judges_for`
+    progress:bool=True, # show a bar, where somebody looks: `with_bar`
 )->Results:
-    "All metrics of a system's images, and of baselines and real images for comparison."
+    "All metrics of a system's images, and of baselines and real images for comparison (needs extra `metrics`)."
+    need("evaluate", "torchmetrics")
     check_arguments(evaluate, dict(n=n, batch=batch, seed=seed, draws=draws, conditions=conditions), batch=Range(1),
                     draws=Range(1), conditions=Range(1))
     expect(system, System, "evaluate: system", "give a System, such as load_system('out/weights')")
@@ -284,10 +289,14 @@ def evaluate(
     columns = _columns(system, data, seed, ceiling)
     check_needs(metrics, system.requests(conditions_of(system, data, range(1)))[0])
     watching, paired, varied = ([m for m in metrics if m.drive == drive] for drive in DRIVES)
-    results, better = {}, {}
+    results, better, few = {}, {}, min(conditions, n)
+    shown = sum((len(watching) > 0) + (beside is not None and len(paired) > 0) for _, beside in columns.values())
+    parts = shown*len(_parts(n, batch)) + (len(_parts(few, batch)) if varied else 0)
+    ticks = iter(with_bar(range(parts), show=progress and parts > 0)) # a step for each batch of each column
     for prefix, (watch, beside) in columns.items():
-        found = _show(watching, system, data, n, batch, watch, better)
-        if beside: found |= _show(paired, system, data, n, batch, beside, better)
-        if not prefix: found |= _vary(varied, system, data, min(conditions, n), batch, seed, draws, better)
+        found = _show(watching, system, data, n, batch, watch, better, ticks)
+        if beside: found |= _show(paired, system, data, n, batch, beside, better, ticks)
+        if not prefix: found |= _vary(varied, system, data, few, batch, seed, draws, better, ticks)
         results |= {prefix + k: v for k, v in found.items()}
+    next(ticks, None) # all parts are done
     return Results(results, [c[:-1] for c in columns if c not in ("", "real/")], better)

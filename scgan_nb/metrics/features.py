@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..core.extras import need
 from ..core.pixels import Size, pair, to_pm1, to_uint8
 from ..core.runtime import weight_file
 from ..core.weights import open_weights
@@ -154,9 +155,8 @@ class Inception(Extractor):
         antialias:bool=False, # False: the original resize; True: torchmetrics' antialiased one
     ):
         super().__init__("inception-v3-antialias" if antialias else "inception-v3", 2048)
-        try: from torchmetrics.image.fid import NoTrainInceptionV3
-        except ImportError as e:
-            raise ImportError('Inception needs torchmetrics: pip install "scgan_nb[metrics]"') from e
+        need("Inception", "torchmetrics", "torch_fidelity")
+        from torchmetrics.image.fid import NoTrainInceptionV3
         open_weights(path) # refuses a file that holds more than tensors
         try: self.net = NoTrainInceptionV3("inception-v3-compat", ["2048", "logits_unbiased"], str(path), antialias)
         except (RuntimeError, TypeError, AttributeError, KeyError) as e:

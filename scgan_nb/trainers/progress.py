@@ -5,11 +5,11 @@
 # %% ../../nbs/trainers/01_progress.ipynb #f069cc7c
 from __future__ import annotations
 import json, os, sys, time
-from importlib.util import find_spec
 from pathlib import Path
 import torch
 from PIL import Image
-from ..core.runtime import screen
+from ..core.extras import has, need
+from ..core.runtime import progress_bar, screen
 from ..core.show import Picture, grid, plotted
 from ..core.weights import append, whole_file
 
@@ -36,19 +36,19 @@ def plot_losses(
     history:list[dict], # rows such as {"step": 10, "generator/adv": 0.7}
     width:float=3.2, # of one panel, in inches
 )->Picture:
-    "Losses over steps, one panel per update (needs matplotlib, extra `lab`)."
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
-    except ModuleNotFoundError as e:
-        raise ModuleNotFoundError('plot_losses needs matplotlib: pip install "scgan_nb[lab]"') from e
+    "Losses over steps, one panel per update (needs matplotlib, extra `figures`)."
+    need("plot_losses", "matplotlib")
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
     curves = loss_curves(history)
-    figure = Figure(figsize=(width*max(len(curves), 1), 2.3), dpi=90, layout="constrained")
+    figure = Figure(figsize=(width*max(len(curves), 1), 2.5), dpi=90, layout="constrained")
     for panel, (update, terms) in zip(figure.subplots(1, max(len(curves), 1), squeeze=False)[0], curves.items()):
         for term, (steps, values) in terms.items(): panel.plot(steps, values, label=term, lw=1.1)
         panel.set_title(update, fontsize=9); panel.set_xlabel("step", fontsize=8)
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        panel.tick_params(labelsize=7); panel.grid(alpha=.25); panel.legend(fontsize=7, frameon=False)
+        panel.tick_params(labelsize=7); panel.grid(alpha=.25)
+        panel.legend(fontsize=7, frameon=False, ncols=4, columnspacing=1, handlelength=1.2, # below, free of the curves
+                     loc="upper center", bbox_to_anchor=(.5, -.22))
     return plotted(figure)
 
 # %% ../../nbs/trainers/01_progress.ipynb #eb61d2a2
@@ -71,6 +71,8 @@ class Reporter:
         if not _is_history(file): os.rename(file, file.with_suffix(f".foreign{time.time_ns()}"))
         with whole_file(file, "the history") as draft:
             draft.write_text("".join(json.dumps(row) + "\n" for row in history))
+
+    def say(self, text:str): "One line about the run, before it starts."
 
     def advance(self, step:int): "`step` steps are finished."
 
@@ -101,8 +103,9 @@ class TerminalReporter(Reporter):
         super().start(step, goal, history)
         self.first, self.goal, self.bar, self.next_line = step, goal, None, step
         if sys.stdout.isatty():
-            from fastprogress.fastprogress import ConsoleProgressBar
-            self.bar = ConsoleProgressBar(range(goal - step), total=goal - step); self.bar.update(0)
+            self.bar = progress_bar(range(goal - step), leave=True); self.bar.update(0)
+
+    def say(self, text): print(text, flush=True)
 
     def advance(self, step):
         if self.bar is not None: self.bar.update(step - self.first)
@@ -124,10 +127,11 @@ class NotebookReporter(Reporter):
 
     def start(self, step, goal, history):
         super().start(step, goal, history)
-        from fastprogress.fastprogress import NBProgressBar
         self.first, self.handles, self.next_plot = step, {}, 0.
-        self.plots = find_spec("matplotlib") is not None
-        self.bar = NBProgressBar(range(goal - step), total=goal - step, leave=False); self.bar.update(0)
+        self.plots = has("matplotlib")
+        self.bar = progress_bar(range(goal - step), where="notebook"); self.bar.update(0)
+
+    def say(self, text): print(text)
 
     def advance(self, step): self.bar.update(step - self.first)
 

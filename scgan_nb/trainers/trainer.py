@@ -17,7 +17,8 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from ..core.batch import Batch, Samples
-from ..core.runtime import LostProcess, best_device, one_device, seeded, step_seed, together
+from ..core.runtime import (LostProcess, best_device, one_device, seeded, step_seed, thread_hint,
+                                   together)
 from ..core.show import grid
 from ..core.system import System, Update, optimiser_options, training_only
 from ..core.values import Range, check_arguments, expect
@@ -747,6 +748,7 @@ def fit(self:Trainer,
     cuda = [self.device] if self.device.type == "cuda" else []
     with _polite_signals(self.processes == 1) as caught, self._only_run(), torch.random.fork_rng(devices=cuda):
         self.system.train()
+        if self.device.type == "cpu" and (hint := thread_hint()): self._tell(lambda r: r.say(hint))
         self._tell(lambda r: r.start(self.steps, steps, self.history))
         try:
             try: self._loop(steps, caught)

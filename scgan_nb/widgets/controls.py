@@ -8,6 +8,8 @@ import base64, binascii, tempfile
 from pathlib import Path
 
 import torch
+from ..core.extras import need
+need("scgan_nb.widgets", "ipywidgets") # before it is imported
 from ipywidgets import (Button, Checkbox, FileUpload, FloatSlider, GridBox, HBox, Image, IntSlider, Label, Layout,
                         ToggleButton, VBox)
 from torch import Tensor
