@@ -127,7 +127,7 @@ def fingerprint(
             total = zlib.crc32(v.detach().cpu().contiguous().numpy().tobytes(), zlib.crc32(k.encode(), total))
     return f"{total:08x}"
 
-# %% ../../nbs/widgets/04_studio.ipynb #22ba0ea0
+# %% ../../nbs/widgets/04_studio.ipynb #3c9c8922
 def caption(name:str)->HTML:
     "The heading of a control."
     return HTML(f"<b>{html.escape(name.replace('_', ' '))}</b>")
@@ -218,7 +218,7 @@ def _guarded(self:Studio, do):
     try: do()
     except Exception as e: self.say(f"{type(e).__name__}: {e}", trouble=True) # of whatever kind: the studio stays
 
-# %% ../../nbs/widgets/04_studio.ipynb #e3d1daf4
+# %% ../../nbs/widgets/04_studio.ipynb #74b20129
 @patch
 def settings(self:Studio)->dict: # JSON
     "Everything that this picture was made from."
@@ -287,7 +287,7 @@ def _save_and_say(self:Studio):
 def _uploaded(self:Studio, change):
     if change.new: self._guarded(lambda: self.load(bytes(change.new[0]["content"])))
 
-# %% ../../nbs/widgets/04_studio.ipynb #2899ab21
+# %% ../../nbs/widgets/04_studio.ipynb #33170e5b
 def weights_of(
     name:str|Path, # a system, a folder, the name of something that ships, or "hf:user/repo"
 )->str|Path: # for `load_system`
