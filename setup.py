@@ -26,7 +26,7 @@ setup(
     author=cfg["author"], author_email=cfg["author_email"], url=cfg["git_url"], license="Apache-2.0", license_files=["LICENSE"],
     long_description=absolute(Path("README.md").read_text(encoding="utf-8")), long_description_content_type="text/markdown",
     packages=[p for p in find_packages() if p.split(".")[0] == cfg["lib_path"]] + ["scgan_nb.data"], package_dir={"scgan_nb.data": "data"},
-    package_data={"scgan_nb.data": data}, zip_safe=False,
+    package_data={"scgan_nb.data": data, "scgan_nb.widgets": ["*.js", "*.css"]}, zip_safe=False,
     python_requires=f">={cfg['min_python']}", install_requires=cfg["requirements"].split(), extras_require=extras,
     entry_points={"console_scripts": [s.strip() for s in cfg["console_scripts"].splitlines()],
                   "nbdev": [f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"]}, # other projects link to our names by it
