@@ -211,7 +211,7 @@ def from_text(
     except (binascii.Error, ValueError): raise ValueError(f"expected an image as base64, got {text[:20]!r}") from None
     return uploaded(raw, size)
 
-# %% ../../nbs/widgets/02_controls.ipynb #c3420e55
+# %% ../../nbs/widgets/02_controls.ipynb #416aa5d5
 class Gallery(Panel):
     "A choice of two images, samples of a dataset or own ones, and a slider between them."
     def __init__(self,
@@ -219,7 +219,7 @@ class Gallery(Panel):
         size:Size, # of own images
         value:dict|None=None, # images `a` and `b`, each the number of a sample or a text of `as_text`; `t` from 0 to 1
         n:int=6, # images in the row
-        side:int=56, # pixels of each on the screen
+        side:int=46, # pixels of each on the screen
     ):
         self.data, self.size, self.first = data, size, 0
         self.pictures = [Image(format="png", width=side, height=side) for _ in range(n)]
@@ -228,9 +228,9 @@ class Gallery(Panel):
         for i, row in enumerate(self.buttons):
             for end, b in zip("ab", row): b.on_click(lambda _, i=i, end=end: self._choose(end, self._number(i)))
         self.others = Button(description="others", icon="refresh", tooltip="the next samples",
-                             layout=Layout(width="6em"))
+                             layout=Layout(width="8em"))
         self.others.on_click(lambda _: self.turn(self.first + len(self.pictures)))
-        self.uploads = [FileUpload(accept="image/*", description=f"own {end}", layout=Layout(width="7em"))
+        self.uploads = [FileUpload(accept="image/*", description=f"own {end}", layout=Layout(width="9em"))
                         for end in "ab"]
         for end, u in zip("ab", self.uploads): u.observe(lambda change, end=end: self._own(end, change), "value")
         self.t = FloatSlider(0., min=0., max=1., step=.01, description="a to b", layout=Layout(max_width="100%"))

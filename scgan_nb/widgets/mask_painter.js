@@ -5,17 +5,22 @@ const THROTTLE = 40 // milliseconds between two messages of a stroke
 const PATIENCE = 5000 // milliseconds without an answer after which the kernel counts as gone
 const NONE = 255 // the id of a pixel without class
 
+// icons are strokes on a grid of 16 x 16
 const TOOLS = {
-  brush: { sign: "🖌", key: "b", help: "paint the class" },
-  eraser: { sign: "⌫", key: "e", help: "bring back what was loaded" },
-  fill: { sign: "🪣", key: "f", help: "fill a region with the class" },
-  pick: { sign: "💧", key: "i", help: "take the class from the picture" },
+  brush: { icon: "M3 13c2 .5 3.5-.5 3.5-2.2 0-.9-.7-1.6-1.6-1.6-1.5 0-1.2 2-1.9 3.8z M6.5 9.5 13 3", key: "b",
+    help: "paint the class" },
+  eraser: { icon: "M6 13h7 M3 9.5 9 3.5 12.5 7 6.5 13H5z M5.5 7 9 10.5", key: "e", help: "bring back what was loaded" },
+  fill: { icon: "M2.5 8.5 8 3l4.5 4.5L7 13z M8 3 6 1 M2.5 8.5h9 M14 10c1.2 1.6 1 3.2 0 3.2s-1.2-1.6 0-3.2z", key: "f",
+    help: "fill a region with the class" },
+  pick: { icon: "M9.5 3.5l3 3 M8.5 5 11 7.5 5.5 13 3 13.2l.2-2.7z M10.5 5l2-2", key: "i",
+    help: "take the class from the picture" },
 }
 const ORDERS = {
-  undo: { sign: "↶", help: "undo (Ctrl+Z)" },
-  redo: { sign: "↷", help: "redo (Ctrl+Shift+Z)" },
-  reset: { sign: "⟲", help: "back to the mask that was loaded" },
+  undo: { icon: "M6 3.5 3 6.5l3 3 M3 6.5h6.5a3.2 3.2 0 0 1 0 6.5H7", help: "undo (Ctrl+Z)" },
+  redo: { icon: "M10 3.5l3 3-3 3 M13 6.5H6.5a3.2 3.2 0 0 0 0 6.5H9", help: "redo (Ctrl+Shift+Z)" },
+  reset: { icon: "M12.6 8a4.6 4.6 0 1 1-1.4-3.3 M12.8 2.2v2.9H9.9", help: "back to the mask that was loaded" },
 }
+const FOLDER = "M2 3.5h4l1.5 1.8H14v7.7H2z"
 
 // Runs: an id, then a length in two bytes, the low one first.
 function toRuns(ids) {
@@ -76,16 +81,16 @@ class Painter {
     this.root.style.setProperty("--side", `${this.model.get("side")}px`)
     const bar = make("div", { class: "bar", role: "toolbar", "aria-label": "tools" }, this.root)
     this.tools = {}
-    for (const [name, { sign, key, help }] of Object.entries(TOOLS)) {
+    for (const [name, { icon, key, help }] of Object.entries(TOOLS)) {
       const label = `${name}: ${help} (${key.toUpperCase()})`
-      this.tools[name] = this.button(bar, sign, label, () => this.choose("tool", name))
+      this.tools[name] = this.button(bar, icon, label, () => this.choose("tool", name))
     }
     this.buttons = {}
-    for (const [name, { sign, help }] of Object.entries(ORDERS)) {
-      this.buttons[name] = this.button(bar, sign, help, () => this.order({ kind: name }))
+    for (const [name, { icon, help }] of Object.entries(ORDERS)) {
+      this.buttons[name] = this.button(bar, icon, help, () => this.order({ kind: name }))
     }
     this.file = make("input", { type: "file", accept: "image/png", hidden: "" }, bar)
-    this.button(bar, "📂", "load a mask from a PNG of class ids or of these colours", () => this.file.click())
+    this.button(bar, FOLDER, "load a mask from a PNG of class ids or of these colours", () => this.file.click())
     const size = make("label", { class: "size", text: "size " }, bar)
     this.size = make("input", { type: "range", min: 1, max: 32, step: 1, "aria-label": "brush size in pixels" }, size)
     this.number = make("output", {}, size)
@@ -99,8 +104,9 @@ class Painter {
     this.live = make("p", { class: "live", role: "status", "aria-live": "polite" }, this.root)
   }
 
-  button(parent, sign, help, act) {
-    const b = make("button", { type: "button", title: help, "aria-label": help, text: sign }, parent)
+  button(parent, icon, help, act) {
+    const b = make("button", { type: "button", title: help, "aria-label": help }, parent)
+    if (icon) b.innerHTML = `<svg viewBox="0 0 16 16" aria-hidden="true"><path d="${icon}"/></svg>`
     b.addEventListener("click", act)
     return b
   }
@@ -375,6 +381,7 @@ class Painter {
   send(content, buffers = []) {
     this.waiting = ++this.count
     this.sent = performance.now()
+    Object.assign(this.root.dataset, { count: this.count, sent: this.sent }) // for measurements
     clearTimeout(this.patience)
     this.patience = setTimeout(() => this.gone(), PATIENCE)
     try { this.model.send({ ...content, id: this.waiting }, undefined, buffers) }
@@ -386,7 +393,7 @@ class Painter {
     this.waiting = null
     clearTimeout(this.patience)
     this.say(content.text, content.trouble)
-    this.root.dataset.answers = this.count
+    this.root.dataset.answers = content.id
     if (this.dirty) this.schedule()
     else if (this.orders.length) this.flush()
     else this.settle()
