@@ -1,21 +1,110 @@
-"What the website says of a function, a class or a method: `show_doc` with a renderer of our own."
+"What the website says of a function, a class or a method: a renderer for nbdev's `show_doc`."
 import ast
 import inspect
+import io
 import re
+import sys
+import tokenize
 from dataclasses import MISSING, fields, is_dataclass
+from functools import lru_cache
 from pathlib import Path
-from textwrap import dedent
 
-from fastcore.docments import ShowDocRenderer, docments
 from nbdev.doclinks import NbdevLookup
 
-from pages import CFG, ROOT, github
+from pages import CFG, github
 
 
-def tree_of(obj):
-    "The definition of a function or class as a syntax tree, and its text."
-    text = dedent(inspect.getsource(obj))
-    return ast.parse(text).body[0], text
+class Source:
+    "A module as its text says it: definitions by line and name, comments by line."
+    def __init__(self, module):
+        self.file = Path(sys.modules[module].__file__)
+        self.text = self.file.read_text(encoding="utf-8")
+        self.lines = self.text.splitlines()
+        self.defs, self.classes = {}, {}
+        for node in ast.walk(ast.parse(self.text)):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                self.defs[min([node.lineno, *(d.lineno for d in node.decorator_list)])] = node
+            if isinstance(node, ast.ClassDef): self.classes[node.name] = node
+        tokens = tokenize.generate_tokens(io.StringIO(self.text).readline)
+        self.comments = {t.start[0]: t.string.lstrip("# ").strip() for t in tokens if t.type == tokenize.COMMENT}
+
+    def node(self, obj):
+        "The definition of a function or a class."
+        return self.classes[obj.__name__] if inspect.isclass(obj) else self.defs[obj.__code__.co_firstlineno]
+
+    def says(self, node):
+        "The text of a piece of syntax, on one line."
+        return " ".join(ast.get_source_segment(self.text, node).split()) if node else ""
+
+    def comment(self, node):
+        "The comment at the end of a line, or on the lines of their own above it."
+        if node.lineno in self.comments: return self.comments[node.lineno]
+        above, i = [], node.lineno - 1
+        while i in self.comments and self.lines[i - 1].lstrip().startswith("#"):
+            above.insert(0, self.comments[i])
+            i -= 1
+        return " ".join(above)
+
+
+@lru_cache(None)
+def source(module): return Source(module)
+
+
+def bare(member):
+    "The function behind a method, a property or something wrapped; None for what is none."
+    member = getattr(member, "__func__", member) # of a class method, a static one, or one that is bound
+    if isinstance(member, property): member = member.fget
+    member = inspect.unwrap(getattr(member, "func", member)) # functools.cached_property keeps it in `func`
+    return member if inspect.isfunction(member) else None
+
+
+def arguments(fn):
+    "[(name, type, default, comment), ...] of a function, and (type, comment) of what it returns."
+    src = source(fn.__module__)
+    node = src.node(fn)
+    a = node.args
+    args = [*a.posonlyargs, *a.args]
+    found = [("", x, d) for x, d in zip(args, [None]*(len(args) - len(a.defaults)) + a.defaults)]
+    if a.vararg: found.append(("*", a.vararg, None))
+    elif a.kwonlyargs: found.append(("*", None, None))
+    found += [("", x, d) for x, d in zip(a.kwonlyargs, a.kw_defaults)]
+    if a.kwarg: found.append(("**", a.kwarg, None))
+    rows = [(star + x.arg, src.says(x.annotation), src.says(d), src.comment(x)) if x else (star, "", "", "")
+            for star, x, d in found]
+    if rows and rows[0][0] in ("self", "cls"): rows = rows[1:]
+    returns = src.comments.get(node.returns.lineno, "") if node.returns and node.returns.lineno > node.lineno else ""
+    one_line = node.args.args and node.body[0].lineno == node.lineno # a comment there is about the code
+    return ([(*r[:3], "") for r in rows] if one_line else rows), (src.says(node.returns), returns)
+
+
+def data_fields(cls):
+    """[(name, type, default, comment, is it a new default?), ...] of a dataclass. A field that a subclass repeats
+    without a comment keeps the inherited one."""
+    out, names = {}, [f.name for f in fields(cls)]
+    for base in [c for c in reversed(cls.__mro__) if is_dataclass(c)]:
+        src = source(base.__module__)
+        for line in src.node(base).body:
+            if not isinstance(line, ast.AnnAssign) or line.target.id not in names: continue
+            name, default = line.target.id, src.says(line.value)
+            old = out.get(name)
+            if default.startswith("field("):
+                field = base.__dataclass_fields__[name]
+                default = repr(field.default if field.default_factory is MISSING else field.default_factory())
+            out[name] = (name, src.says(line.annotation), default, src.comment(line) or (old[3] if old else ""),
+                         base is cls and bool(old))
+    return [out[name] for name in names if name in out]
+
+
+def constants(cls):
+    "[(name, value, comment), ...] that the body of a class sets beside its fields and methods."
+    src = source(cls.__module__)
+    pairs = []
+    for line in src.node(cls).body:
+        if not isinstance(line, ast.Assign): continue
+        target, value = line.targets[0], line.value
+        both = zip(target.elts, value.elts) if isinstance(target, ast.Tuple) else [(target, value)]
+        pairs += [(t.id, src.says(v), src.comment(line)) for t, v in both if not t.id.startswith("_")]
+    return pairs
 
 
 def prose(text):
@@ -40,119 +129,64 @@ def table(head, rows):
     return "\n".join([pick(head), row(["---"]*len(kept)), *map(pick, rows)]) if rows else ""
 
 
-def arguments(fn):
-    "[(name, type, default, comment), ...] of a function as its source says it, and (type, comment) of what it returns."
-    node, text = tree_of(fn)
-    says = lambda part: ast.get_source_segment(text, part) if part else ""
-    doc, a = docments(fn, args_kwargs=True), node.args
-    args = [*a.posonlyargs, *a.args]
-    defaults = [None]*(len(args) - len(a.defaults)) + a.defaults
-    out = [(x.arg, x, d) for x, d in zip(args, defaults)]
-    if a.vararg: out.append((f"*{a.vararg.arg}", a.vararg, None))
-    elif a.kwonlyargs: out.append(("*", None, None))
-    out += [(x.arg, x, d) for x, d in zip(a.kwonlyargs, a.kw_defaults)]
-    if a.kwarg: out.append((f"**{a.kwarg.arg}", a.kwarg, None))
-    rows = [(name, says(x and x.annotation), says(d), doc.get(name.strip("*")) or "") for name, x, d in out]
-    if rows and rows[0][0] in ("self", "cls"): rows = rows[1:]
-    return rows, (says(node.returns), doc.get("return") or "")
-
-
-def data_fields(cls):
-    """[(name, type, default, comment), ...] of a dataclass. A field that a subclass repeats keeps the comment of the
-    class that it inherits from; its default is bold, because that is what the subclass is for."""
-    out, order = {}, {f.name: f for f in fields(cls)}
-    for base in [c for c in reversed(cls.__mro__) if is_dataclass(c)]:
-        node, text = tree_of(base)
-        comments = docments(base)
-        for line in [x for x in node.body if isinstance(x, ast.AnnAssign) and x.target.id in order]:
-            name, old = line.target.id, out.get(line.target.id)
-            default = ast.get_source_segment(text, line.value) if line.value else ""
-            if default.startswith("field("):
-                f = base.__dataclass_fields__[name]
-                default = repr(f.default_factory()) if f.default_factory is not MISSING else repr(f.default)
-            comment = comments.get(name) or (old[3] if old else "")
-            out[name] = (name, ast.get_source_segment(text, line.annotation), default, comment, base is cls and bool(old))
-    return [out[name] for name in order if name in out]
-
-
-def constants(cls):
-    "[(name, value, comment), ...] that the body of a class sets beside its fields and methods."
-    node, text = tree_of(cls)
-    return [(x.targets[0].id, ast.get_source_segment(text, x.value)) for x in node.body if isinstance(x, ast.Assign)
-            and isinstance(x.targets[0], ast.Name) and not x.targets[0].id.startswith("_")]
-
-
-def signature(head, rows, end=""):
+def signature(head, rows, end="", room=88):
     "One line where it fits, else a line for each argument."
     args = [name + (f":{kind}" if kind else "") + (f"={default}" if default else "") for name, kind, default, _ in rows]
     line = f"{head}({', '.join(args)}){end}"
-    if len(line) <= 88: return line
-    return f"{head}(\n" + "".join(f"    {a},\n" for a in args) + f"){end}"
-
-
-def bare(member):
-    "The function behind a method, a property or something wrapped; None for what is none."
-    member = getattr(member, "__func__", member) # of a class method, a static one, or one that is bound
-    if isinstance(member, property): member = member.fget
-    member = inspect.unwrap(getattr(member, "func", member)) # functools.cached_property keeps it in `func`
-    return member if inspect.isfunction(member) else None
+    return line if len(line) <= room else f"{head}(\n" + "".join(f"    {a},\n" for a in args) + f"){end}"
 
 
 def methods(cls):
-    "A definition list of the public methods that stand in the body of a class; those added by `@patch` have blocks of their own."
+    "A definition list of the public methods in the body of a class. Those added by `@patch` have blocks of their own."
     out = []
-    for node in tree_of(cls)[0].body:
+    for node in source(cls.__module__).node(cls).body:
         if not isinstance(node, ast.FunctionDef) or node.name.startswith("_"): continue
         member = vars(cls)[node.name]
         fn = bare(member)
         if not fn: continue
-        rows, (kind, _) = arguments(fn)
-        plain = [(name, "", default, "") for name, _, default, _ in rows]
-        line = node.name if isinstance(member, property) else signature(node.name, plain).replace("\n", " ")
+        plain = [(name, "", default, "") for name, _, default, _ in arguments(fn)[0]]
+        line = node.name if isinstance(member, property) else signature(node.name, plain, room=999)
         anchor = f'<span id="{cls.__name__}.{node.name}"></span>'.lower()
-        says = " ".join(prose(inspect.getdoc(fn)).split()) or "(no description)"
-        out.append(f"{anchor}`{line}`\n: {says}\n")
+        out.append(f"{anchor}`{line}`\n: {' '.join(prose(inspect.getdoc(fn)).split()) or '(no description)'}\n")
     return "\n".join(out)
 
 
-class Block(ShowDocRenderer):
+class Block:
     "Heading, signature, what it does, and a table of its parameters or fields, as markdown."
     def __init__(self, sym, name=None, title_level=3):
-        super().__init__(sym, name=name, title_level=title_level)
-        self.fn = self.sym if inspect.isclass(self.sym) else bare(self.sym)
+        self.sym, self.name, self.level = sym if inspect.isclass(sym) else bare(sym), name, title_level
 
-    def place(self):
-        "The link to the definition in the repository."
-        file = Path(inspect.getsourcefile(self.fn))
-        return f"{github(f'{CFG.lib_path.name}/{file.relative_to(CFG.lib_path).as_posix()}')}#L{inspect.getsourcelines(self.fn)[1]}"
-
-    def parts(self):
-        "Signature, then everything below it."
-        sym, head = self.fn, ["name", "type", "default", "meaning"]
-        if not inspect.isclass(sym):
-            rows, (kind, comment) = arguments(sym)
-            shown = [(code(n), code(k), code(d), prose(c)) for n, k, d, c in rows if n != "*"]
-            if comment: shown.append(("*returns*", code(kind), "", prose(comment)))
-            has = any(c for *_, c in rows) or comment
-            return [f"```python\n{signature(f'def {self.nm}', rows, f'->{kind}' if kind else '')}\n```", prose(self.docs),
-                    table(head, shown) if has else ""]
-        bases = ", ".join(ast.unparse(b) for b in tree_of(sym)[0].bases)
-        top = f"class {self.nm}({bases})" if bases else f"class {self.nm}"
-        if is_dataclass(sym):
-            rows = [(code(n), code(k), f"**{code(d)}**" if new and d else code(d), prose(c))
-                    for n, k, d, c, new in data_fields(sym)]
-            own = [(code(n), "", code(v), "set by the class") for n, v in constants(sym)]
-            return [f"```python\n{top}\n```", prose(self.docs), table(["field", *head[1:]], rows + own), methods(sym)]
-        rows = []
-        init = vars(sym).get("__init__")
-        if init and inspect.isfunction(init):
-            rows, _ = arguments(init)
-            top += "\n" + signature(self.nm, rows)
+    def function(self):
+        rows, (kind, comment) = arguments(self.sym)
         shown = [(code(n), code(k), code(d), prose(c)) for n, k, d, c in rows if n != "*"]
-        has = any(c for *_, c in rows)
-        return [f"```python\n{top}\n```", prose(self.docs), table(head, shown) if has else "", methods(sym)]
+        if comment: shown.append(("*returns*", code(kind), "", prose(comment)))
+        if not any(r[3] for r in shown): shown = []
+        word = "" if "." in self.name else "def "
+        return [f"```python\n{signature(word + self.name, rows, f'->{kind}' if kind else '')}\n```",
+                prose(inspect.getdoc(self.sym)), table(["name", "type", "default", "meaning"], shown)]
+
+    def cls(self):
+        src = source(self.sym.__module__)
+        bases = ", ".join(map(src.says, src.node(self.sym).bases))
+        top, shown = f"class {self.name}({bases})" if bases else f"class {self.name}", []
+        init = bare(vars(self.sym)["__init__"]) if "__init__" in vars(self.sym) else None
+        if is_dataclass(self.sym):
+            shown = [(code(n), code(k), f"**{code(d)}**" if new and d else code(d), prose(c))
+                     for n, k, d, c, new in data_fields(self.sym)]
+            shown += [(code(n), "", code(v), prose(c) or "*of the class*") for n, v, c in constants(self.sym)]
+        elif init and init.__module__ == self.sym.__module__:
+            rows, _ = arguments(init)
+            top += f"\n{signature(self.name, rows)}"
+            shown = [(code(n), code(k), code(d), prose(c)) for n, k, d, c in rows if n != "*"]
+            if not any(r[3] for r in shown): shown = []
+        doc = vars(self.sym).get("__doc__") # not the one that it inherits
+        return [f"```python\n{top}\n```", prose(inspect.cleandoc(doc)) if doc else "",
+                table(["field" if is_dataclass(self.sym) else "name", "type", "default", "meaning"], shown), methods(self.sym)]
 
     def _repr_markdown_(self):
-        top = (f'<span id="{self.nm.lower()}"></span>\n\n{"#"*self.title_level} `{self.nm}`\n\n'
-               f':::::{{container}} api\n<a class="place" href="{self.place()}">source</a>\n\n')
-        return top + "\n\n".join(p for p in self.parts() if p) + "\n:::::"
+        src = source(self.sym.__module__)
+        place = f"{github(f'{CFG.lib_path.name}/{src.file.relative_to(CFG.lib_path).as_posix()}')}#L{src.node(self.sym).lineno}"
+        parts = self.cls() if inspect.isclass(self.sym) else self.function()
+        body = "\n\n".join(p for p in parts if p)
+        return (f'<span id="{self.name.lower()}"></span>\n\n{"#"*self.level} `{self.name}`\n\n'
+                f':::::{{container}} api\n<a class="place" href="{place}">source</a>\n\n{body}\n:::::')

@@ -163,7 +163,7 @@ def write_source(folder):
 def make(source, out, scripts):
     "Sphinx; a warning is an error."
     from sphinx.application import Sphinx
-    app = Sphinx(source, HERE, out, source.parent/"trees", "html", warningiserror=True, status=None,
+    app = Sphinx(source, HERE, out, source.parent/"trees", "html", warningiserror=True, status=None, parallel=2,
                  confoverrides=dict(html_static_path=[str(HERE/"static"), str(scripts)]))
     app.build(force_all=True)
     return app.statuscode

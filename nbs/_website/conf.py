@@ -25,7 +25,8 @@ html_baseurl = pages.SITE
 html_css_files = ["site.css"]
 html_favicon = "static/favicon.svg"
 html_copy_source = html_show_sourcelink = False
-pygments_dark_style = "monokai"
+pygments_style, pygments_dark_style = "a11y-light", "github-dark"
+smartquotes = False # quotes are often those of code
 mathjax_path = "mathjax/tex-svg.js"
 mathjax3_config = dict(options=dict(enableMenu=False))
 html_theme_options = dict(top_of_page_buttons=[], navigation_with_keys=True)
