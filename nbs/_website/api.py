@@ -77,11 +77,14 @@ def arguments(fn):
     return ([(*r[:3], "") for r in rows] if one_line else rows), (src.says(node.returns), returns)
 
 
+def has_fields(cls): return is_dataclass(cls) or issubclass(cls, tuple) and "_fields" in vars(cls)
+
+
 def data_fields(cls):
-    """[(name, type, default, comment, is it a new default?), ...] of a dataclass. A field that a subclass repeats
-    without a comment keeps the inherited one."""
-    out, names = {}, [f.name for f in fields(cls)]
-    for base in [c for c in reversed(cls.__mro__) if is_dataclass(c)]:
+    """[(name, type, default, comment, is it a new default?), ...] of a dataclass or named tuple. A field that a subclass
+    repeats without a comment keeps the inherited one."""
+    out, names = {}, [f.name for f in fields(cls)] if is_dataclass(cls) else list(cls._fields)
+    for base in [c for c in reversed(cls.__mro__) if is_dataclass(c)] or [cls]:
         src = source(base.__module__)
         for line in src.node(base).body:
             if not isinstance(line, ast.AnnAssign) or line.target.id not in names: continue
@@ -170,7 +173,7 @@ class Block:
         bases = ", ".join(map(src.says, src.node(self.sym).bases))
         top, shown = f"class {self.name}({bases})" if bases else f"class {self.name}", []
         init = bare(vars(self.sym)["__init__"]) if "__init__" in vars(self.sym) else None
-        if is_dataclass(self.sym):
+        if has_fields(self.sym):
             shown = [(code(n), code(k), f"**{code(d)}**" if new and d else code(d), prose(c))
                      for n, k, d, c, new in data_fields(self.sym)]
             shown += [(code(n), "", code(v), prose(c) or "*of the class*") for n, v, c in constants(self.sym)]
@@ -179,9 +182,9 @@ class Block:
             top += f"\n{signature(self.name, rows)}"
             shown = [(code(n), code(k), code(d), prose(c)) for n, k, d, c in rows if n != "*"]
             if not any(r[3] for r in shown): shown = []
-        doc = vars(self.sym).get("__doc__") # not the one that it inherits
-        return [f"```python\n{top}\n```", prose(inspect.cleandoc(doc)) if doc else "",
-                table(["field" if is_dataclass(self.sym) else "name", "type", "default", "meaning"], shown), methods(self.sym)]
+        doc = ast.get_docstring(src.node(self.sym)) # not one that it inherits
+        return [f"```python\n{top}\n```", prose(doc),
+                table(["field" if has_fields(self.sym) else "name", "type", "default", "meaning"], shown), methods(self.sym)]
 
     def _repr_markdown_(self):
         src = source(self.sym.__module__)

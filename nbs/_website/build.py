@@ -17,6 +17,7 @@ import tarfile
 import tempfile
 import time
 from functools import reduce
+from importlib.metadata import version
 from pathlib import Path
 
 from nbdev.doclinks import NbdevLookup
@@ -169,11 +170,24 @@ def make(source, out, scripts):
     return app.statuscode
 
 
+def fingerprint():
+    "Of everything that the pages are made from, the programs that make them included."
+    tools = [f"{name} {version(name)}" for name in ("nbdev", "sphinx", "myst-nb", "furo")]
+    seen = hashlib.sha256("\n".join([sys.version, *tools]).encode())
+    for folder, kinds in ((NBS, "*"), (CFG.lib_path, "*.py")):
+        for file in sorted(f for f in folder.rglob(kinds) if f.is_file() and f.suffix != ".pyc"
+                           and ".ipynb_checkpoints" not in f.parts):
+            seen.update(f"{file.relative_to(ROOT)} {file.stat().st_size}\n".encode() + file.read_bytes())
+    seen.update((ROOT/"settings.ini").read_bytes())
+    return seen.hexdigest()
+
+
 def main():
     parse = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parse.add_argument("--out", type=Path, default=ROOT/CFG.doc_path, help="folder of the pages")
     out = parse.parse_args().out.resolve()
-    start = time.perf_counter()
+    start, made_from, stamp = time.perf_counter(), fingerprint(), out/".made-from"
+    if stamp.exists() and stamp.read_text() == made_from: return print(f"{os.path.relpath(out)} is up to date")
     try:
         scripts = mathjax()
         with tempfile.TemporaryDirectory() as tmp:
@@ -183,6 +197,7 @@ def main():
             if make(tmp/"source", tmp/"site", scripts): raise ValueError("the website was not made: see the warnings above")
             home = f"{CFG.doc_baseurl}/"
             (tmp/"site/404.html").write_text((HERE/"404.html").read_text(encoding="utf-8").replace("HOME", home), encoding="utf-8")
+            (tmp/"site"/stamp.name).write_text(made_from)
             shutil.rmtree(out, ignore_errors=True)
             shutil.move(tmp/"site", out)
     except (OSError, ValueError) as e: sys.exit(f"docs: {e}")

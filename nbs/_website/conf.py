@@ -26,6 +26,7 @@ html_css_files = ["site.css"]
 html_favicon = "static/favicon.svg"
 html_copy_source = html_show_sourcelink = False
 pygments_style, pygments_dark_style = "a11y-light", "github-dark"
+highlight_language = "none" # of a block that names no language: commands and drawings
 smartquotes = False # quotes are often those of code
 mathjax_path = "mathjax/tex-svg.js"
 mathjax3_config = dict(options=dict(enableMenu=False))
