@@ -218,7 +218,7 @@ def test_metadata(wheel):
                                                                            "pillow"} - ({"huggingface-hub"}
             if any("huggingface_hub" in n for n in bare) else {"huggingface_hub"})
     assert all("<" in n and ">=" in n for n in needs), [n for n in needs if "<" not in n or ">=" not in n]
-    for extra in ("figures", "lab", "widgets", "metrics", "fashion", "dev", "all"):
+    for extra in ("figures", "lab", "widgets", "metrics", "fashion", "docs", "dev", "all"):
         assert f"Provides-Extra: {extra}" in meta
 
 

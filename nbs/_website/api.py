@@ -18,14 +18,14 @@ class Source:
     "A module as its text says it: definitions by line and name, comments by line."
     def __init__(self, module):
         self.file = Path(sys.modules[module].__file__)
-        self.text = self.file.read_text(encoding="utf-8")
-        self.lines = self.text.splitlines()
+        text = self.file.read_text(encoding="utf-8")
+        self.lines = text.split("\n")
         self.defs, self.classes = {}, {}
-        for node in ast.walk(ast.parse(self.text)):
+        for node in ast.walk(ast.parse(text)):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 self.defs[min([node.lineno, *(d.lineno for d in node.decorator_list)])] = node
             if isinstance(node, ast.ClassDef): self.classes[node.name] = node
-        tokens = tokenize.generate_tokens(io.StringIO(self.text).readline)
+        tokens = tokenize.generate_tokens(io.StringIO(text).readline)
         self.comments = {t.start[0]: t.string.lstrip("# ").strip() for t in tokens if t.type == tokenize.COMMENT}
 
     def node(self, obj):
@@ -33,8 +33,12 @@ class Source:
         return self.classes[obj.__name__] if inspect.isclass(obj) else self.defs[obj.__code__.co_firstlineno]
 
     def says(self, node):
-        "The text of a piece of syntax, on one line."
-        return " ".join(ast.get_source_segment(self.text, node).split()) if node else ""
+        "The text of a piece of syntax, on one line. (`ast.get_source_segment` splits the whole file each time.)"
+        if not node: return ""
+        lines = [line.encode() for line in self.lines[node.lineno - 1:node.end_lineno]] # columns are bytes
+        lines[-1] = lines[-1][:node.end_col_offset]
+        lines[0] = lines[0][node.col_offset:]
+        return " ".join(b" ".join(lines).decode().split())
 
     def comment(self, node):
         "The comment at the end of a line, or on the lines of their own above it."
@@ -117,6 +121,16 @@ def prose(text):
     return NbdevLookup().linkify("".join(parts)) or ""
 
 
+def described(fn, *bases):
+    "The docstring of a function, or that of the method of this library that it replaces."
+    found = [fn, *(bare(vars(b)[fn.__name__]) for b in bases if fn.__name__ in vars(b)
+                   and b.__module__.startswith(f"{CFG.lib_name}."))]
+    return next((inspect.cleandoc(f.__doc__) for f in found if f and f.__doc__), "")
+
+
+def anchors(*names): return "".join(f'<span id="{name.lower()}"></span>' for name in names)
+
+
 def code(text): return f"`{text}`" if text else ""
 
 
@@ -141,7 +155,7 @@ def signature(head, rows, end="", room=88):
 
 def methods(cls):
     "A definition list of the public methods in the body of a class. Those added by `@patch` have blocks of their own."
-    out = []
+    said, bare_ones = [], []
     for node in source(cls.__module__).node(cls).body:
         if not isinstance(node, ast.FunctionDef) or node.name.startswith("_"): continue
         member = vars(cls)[node.name]
@@ -149,9 +163,11 @@ def methods(cls):
         if not fn: continue
         plain = [(name, "", default, "") for name, _, default, _ in arguments(fn)[0]]
         line = node.name if isinstance(member, property) else signature(node.name, plain, room=999)
-        anchor = f'<span id="{cls.__name__}.{node.name}"></span>'.lower()
-        out.append(f"{anchor}`{line}`\n: {' '.join(prose(inspect.getdoc(fn)).split()) or '(no description)'}\n")
-    return "\n".join(out)
+        line = f"{anchors(f'{cls.__name__}.{node.name}')}`{line}`"
+        doc = " ".join(prose(described(fn, *cls.__mro__)).split())
+        if doc: said.append(f"{line}\n: {doc}\n")
+        else: bare_ones.append(line)
+    return "\n".join(said + ([f"Also {', '.join(bare_ones)}."] if bare_ones else []))
 
 
 class Block:
@@ -166,7 +182,7 @@ class Block:
         if not any(r[3] for r in shown): shown = []
         word = "" if "." in self.name else "def "
         return [f"```python\n{signature(word + self.name, rows, f'->{kind}' if kind else '')}\n```",
-                prose(inspect.getdoc(self.sym)), table(["name", "type", "default", "meaning"], shown)]
+                prose(described(self.sym)), table(["name", "type", "default", "meaning"], shown)]
 
     def cls(self):
         src = source(self.sym.__module__)
@@ -191,5 +207,7 @@ class Block:
         place = f"{github(f'{CFG.lib_path.name}/{src.file.relative_to(CFG.lib_path).as_posix()}')}#L{src.node(self.sym).lineno}"
         parts = self.cls() if inspect.isclass(self.sym) else self.function()
         body = "\n\n".join(p for p in parts if p)
-        return (f'<span id="{self.name.lower()}"></span>\n\n{"#"*self.level} `{self.name}`\n\n'
+        hidden = [f"{self.name}.{x.name}" for x in src.node(self.sym).body if isinstance(x, ast.FunctionDef)
+                  and x.name.startswith("_")] # links may lead there, too
+        return (f'{anchors(self.name, *hidden)}\n\n{"#"*self.level} `{self.name}`\n\n'
                 f':::::{{container}} api\n<a class="place" href="{place}">source</a>\n\n{body}\n:::::')

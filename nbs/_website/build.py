@@ -26,6 +26,7 @@ from nbdev.processors import filter_stream_, hide_line, rm_header_dash, strip_an
 from nbdev.showdoc import show_doc, showdoc_nm
 
 import pages
+from api import Block, anchors
 from pages import CFG, NBS, ROOT
 
 HERE = Path(__file__).parent
@@ -92,12 +93,13 @@ def shown(cell):
 
 def documented(cell, module, level):
     "An exported cell: what `show_doc` says of each definition, and the source below it, folded."
-    from api import Block
     tree = ast.parse(cell.source).body
     if all(map(is_import, tree)): return []
     names = [showdoc_nm(node) for node in tree if isinstance(node, DEFS)]
+    own = [name for name in names if re.search(r"(^|\.)_(?!_)", name)] # without a block, but links may lead there
     blocks = [markdown(show_doc(reduce(getattr, name.split("."), module), Block, name, level)._repr_markdown_())
-              for name in names if not re.search(r"(^|\.)_(?!_)", name)]
+              for name in names if name not in own]
+    if own: blocks.append(markdown(anchors(*own)))
     source = dict(cell_type="code", metadata=dict(tags=["hide-input", "source"]), source=cell.source, outputs=[],
                   execution_count=None)
     return [*blocks, source]
