@@ -60,7 +60,8 @@ class Page(HTMLParser):
     def handle_data(self, data):
         if "pre" in self.open and self.code and "article" in self.open: self.code[-1] += data
         if {"td", "th"} & {*self.open} and self.rows and self.rows[-1]: self.rows[-1][-1] += data
-        if "article" in self.open and not {"pre", "code", "script", "style", "math"} & {*self.open}: self.prose.append(data)
+        if "article" in self.open and not {"pre", "code", "script", "style", "math"} & {*self.open}:
+            self.prose.append(data)
 
 
 def build(*args, cwd=ROOT, env=None):
@@ -80,7 +81,8 @@ def test_every_notebook_is_a_page_of_the_navigation(site):
     assert len(names) == len(NOTEBOOKS) and names <= site.keys()
     reached = {link.partition(".html")[0] for link in site["index"].links if not link.startswith("http")}
     assert names - {"index"} <= reached
-    order = [link.removesuffix(".html") for link in dict.fromkeys(site["index"].links) if link.removesuffix(".html") in names]
+    order = [link.removesuffix(".html") for link in dict.fromkeys(site["index"].links)
+             if link.removesuffix(".html") in names]
     assert order[0].startswith("tutorials/") and order.index("trainers/scgan") < order.index("core/pixels")
 
 
@@ -105,16 +107,17 @@ def test_nothing_is_loaded_from_outside(site):
     away = [f"{name}: {src[:80]}" for name, page in site.items() for src in page.loads
             if re.match(r"(https?:)?//", src)]
     for file in OUT.rglob("*.css"):
-        away += [f"{file.name}: {url}" for url in re.findall(r"(?:@import|url\()\s*['\"]?((?:https?:)?//[^'\")]+)", file.read_text())]
+        away += [f"{file.name}: {url}" for url in re.findall(r"(?:@import|url\()\s*['\"]?((?:https?:)?//[^'\")]+)",
+                                                             file.read_text(encoding="utf-8"))]
     assert not away, "\n".join(away)
     for file in (NBS/"_website").rglob("*"):
-        if file.suffix in (".css", ".html", ".js"): assert "//" not in re.sub("<svg xmlns=\"[^\"]+\"", "", file.read_text()), file
+        if file.suffix in (".css", ".html", ".js"): assert "//" not in file.read_text(encoding="utf-8"), file
 
 
 def test_no_markup_is_left(site):
     for name, page in site.items():
         text = "".join(page.prose)
-        for wrong in (r"\$\$", r"\\\(", r"\\\[", r":::", r"\{target=", r"\{toctree", r"\*\*\w[^*\n]*\*\*", r"^\| ?---"):
+        for wrong in (r"\$[^\s$]|\$\$", r"\\\(", r"\\\[", r":::", r"\{target=", r"\{toctree", r"\*\*\w[^*\n]*\*\*", r"^\| ?---"):
             found = re.search(wrong, text, flags=re.M)
             assert not found, f"{name} shows {text[max(0, found.start() - 40):found.end() + 40]!r}"
         assert not [c for c in page.code if "Traceback (most recent call last)" in c], f"{name} shows a traceback"
@@ -129,7 +132,7 @@ def test_code_fits_the_column(site):
     assert len(site["trainers/scgan"].inputs) > 40
 
 
-SYSTEMS = [c for n, c in known("trainers").items() if c.__module__.startswith("scgan_nb.")]
+SYSTEMS = [c for c in known("trainers").values() if c.__module__.startswith("scgan_nb.")]
 CONFIGS = sorted({h for c in SYSTEMS for h in (c.Hyper, *c.configs.values())}, key=lambda h: h.__name__)
 
 
@@ -172,7 +175,8 @@ def lost_links(text, file):
         path, _, anchor = unquote(link).partition("#")
         target = (file.parent/path).resolve() if path else file
         if not target.exists(): yield f"{file.name} links to {link}, which does not exist"
-        elif anchor and target.suffix == ".ipynb" and anchor not in anchors_of(target): yield f"{file.name}: no anchor {link}"
+        elif anchor and target.suffix == ".ipynb" and anchor not in anchors_of(target):
+            yield f"{file.name} links to {link}, which has no such heading"
 
 
 def test_links_of_notebooks_and_readme_lead_somewhere():
@@ -208,7 +212,8 @@ def test_a_link_that_leads_nowhere_stops_the_build(site, small, tmp_path):
 
 def test_widgets_show_their_picture(site, small, tmp_path):
     "Without a kernel: no script from elsewhere, no text such as `VBox(children=...)`."
-    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "x", "version_major": 2}, "text/plain": "VBox(children=())"}
+    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "x", "version_major": 2},
+            "text/plain": "VBox(children=())"}
     dot = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII="
     output = lambda data: nbformat.v4.new_output("display_data", data)
     done = small(nbformat.v4.new_code_cell("studio", outputs=[output({**view, "image/png": dot})]),
@@ -229,7 +234,7 @@ def test_without_npm_one_line_says_what_to_do(small, tmp_path):
 @pytest.fixture(scope="module")
 def browser(site):
     "Chromium, and the address of the site below a folder, as on a server of many projects."
-    sync_api = pytest.importorskip("playwright.sync_api", reason="the browser's tests need playwright, of the extra [dev]")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="these tests need playwright, of the extra [dev]")
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not program: pytest.skip("there is no chromium on this machine")
     class Quiet(SimpleHTTPRequestHandler):
@@ -250,8 +255,8 @@ def opened(browser, width, theme):
     page.on("console", lambda m: wrong.append(m.text) if m.type in ("error", "warning") else None)
     page.on("pageerror", lambda e: wrong.append(str(e)))
     page.on("response", lambda r: wrong.append(f"{r.status} {r.url}") if r.status >= 400 else None)
-    page.on("request", lambda r: wrong.append(f"asks {r.url}") if not r.url.startswith(("http://127.0.0.1", "file:", "data:"))
-            else None)
+    inside = ("http://127.0.0.1", "file:", "data:")
+    page.on("request", lambda r: None if r.url.startswith(inside) else wrong.append(f"asks {r.url}"))
     return page, wrong
 
 
@@ -260,7 +265,8 @@ LOOK = """async () => {
   const all = s => [...document.querySelectorAll(s)]
   for (const i of all('img')) i.loading = 'eager'
   return {wide: document.documentElement.scrollWidth - innerWidth, formulas: all('.math').length,
-          drawn: all('.math').filter(e => e.querySelector('mjx-container > svg')).length, broken: all('merror, [data-mjx-error]').length,
+          drawn: all('.math').filter(e => e.querySelector('mjx-container > svg')).length,
+          broken: all('merror, [data-mjx-error]').length,
           scrolls: all('article pre').filter(e => e.offsetParent && e.scrollWidth > e.clientWidth + 1).length,
           pictures: all('img').filter(i => i.complete && !i.naturalWidth).length,
           paper: getComputedStyle(document.body).backgroundColor}

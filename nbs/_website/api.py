@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nbdev.doclinks import NbdevLookup
 
-from pages import CFG, github
+from pages import CFG, ROOT, github
 
 
 class Source:
@@ -85,8 +85,8 @@ def has_fields(cls): return is_dataclass(cls) or issubclass(cls, tuple) and "_fi
 
 
 def data_fields(cls):
-    """[(name, type, default, comment, is it a new default?), ...] of a dataclass or named tuple. A field that a subclass
-    repeats without a comment keeps the inherited one."""
+    """[(name, type, default, comment, is it a new default?), ...] of a dataclass or named tuple. A field that
+    a subclass repeats without a comment keeps the inherited one."""
     out, names = {}, [f.name for f in fields(cls)] if is_dataclass(cls) else list(cls._fields)
     for base in [c for c in reversed(cls.__mro__) if is_dataclass(c)] or [cls]:
         src = source(base.__module__)
@@ -200,11 +200,12 @@ class Block:
             if not any(r[3] for r in shown): shown = []
         doc = ast.get_docstring(src.node(self.sym)) # not one that it inherits
         return [f"```python\n{top}\n```", prose(doc),
-                table(["field" if has_fields(self.sym) else "name", "type", "default", "meaning"], shown), methods(self.sym)]
+                table(["field" if has_fields(self.sym) else "name", "type", "default", "meaning"], shown),
+                methods(self.sym)]
 
     def _repr_markdown_(self):
         src = source(self.sym.__module__)
-        place = f"{github(f'{CFG.lib_path.name}/{src.file.relative_to(CFG.lib_path).as_posix()}')}#L{src.node(self.sym).lineno}"
+        place = f"{github(src.file.relative_to(ROOT).as_posix())}#L{src.node(self.sym).lineno}"
         parts = self.cls() if inspect.isclass(self.sym) else self.function()
         body = "\n\n".join(p for p in parts if p)
         hidden = [f"{self.name}.{x.name}" for x in src.node(self.sym).body if isinstance(x, ast.FunctionDef)

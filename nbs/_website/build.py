@@ -45,21 +45,23 @@ def mathjax():
         fix = (f"install Node.js, which brings npm, or put es5/tex-svg.js of MathJax {MATHJAX} at "
                f"{script.relative_to(ROOT)}")
         npm = shutil.which("npm")
-        if not npm: raise FileNotFoundError(f"npm was not found, and the website needs it once to fetch MathJax: {fix}")
+        if not npm: raise FileNotFoundError(f"npm was not found, which the website needs once for MathJax: {fix}")
         with tempfile.TemporaryDirectory() as tmp:
-            done = subprocess.run([npm, "pack", "--silent", f"mathjax@{MATHJAX}"], cwd=tmp, capture_output=True, text=True)
+            done = subprocess.run([npm, "pack", "--silent", f"mathjax@{MATHJAX}"], cwd=tmp, capture_output=True,
+                                  text=True)
             packed = [*Path(tmp).glob("*.tgz")]
             if done.returncode or not packed:
                 says = (done.stderr.strip().splitlines() or ["it wrote no file"])[0]
-                raise FileNotFoundError(f"npm could not fetch mathjax@{MATHJAX} ({says}): try again with a network, or {fix}")
+                raise FileNotFoundError(f"npm could not fetch mathjax@{MATHJAX} ({says}): go online, or {fix}")
             with tarfile.open(packed[0]) as tar: data = tar.extractfile("package/es5/tex-svg.js").read()
         script.parent.mkdir(parents=True, exist_ok=True)
         draft = script.with_suffix(f".{os.getpid()}")
         draft.write_bytes(data)
         os.replace(draft, script)
     found = hashlib.sha256(script.read_bytes()).hexdigest()
-    if found != SHA256: raise ValueError(f"{script.relative_to(ROOT)} is not that of MathJax {MATHJAX} (sha256 {found}): "
-                                         "delete it and build again")
+    if found != SHA256:
+        raise ValueError(f"{script.relative_to(ROOT)} is not that of MathJax {MATHJAX} (sha256 {found}): delete it and "
+                         "build again")
     return folder
 
 
@@ -67,9 +69,6 @@ def markdown(text, **metadata): return dict(cell_type="markdown", metadata=metad
 
 
 def is_import(node): return isinstance(node, (ast.Import, ast.ImportFrom))
-
-
-def is_markup(kind): return kind.startswith("image/") or kind == "text/html"
 
 
 def cleaned(output):
@@ -106,7 +105,7 @@ def documented(cell, module, level):
 
 
 def top(path, cell):
-    "Title, description, the links of a page, and what else the first cell says; a badge would load a picture from outside."
+    "Title, description, links, and what else the first cell says. A badge goes: it loads a picture from outside."
     title, subtitle = pages.heading(path)
     rest = cell.source.split(subtitle, 1)[1]
     rest = re.sub(r"\[!\[[^\]]*\]\([^)]*\)\]\([^)]*\)", "", rest).strip()
@@ -196,9 +195,10 @@ def main():
             tmp = Path(tmp)
             write_source(tmp/"source")
             read = time.perf_counter()
-            if make(tmp/"source", tmp/"site", scripts): raise ValueError("the website was not made: see the warnings above")
-            home = f"{CFG.doc_baseurl}/"
-            (tmp/"site/404.html").write_text((HERE/"404.html").read_text(encoding="utf-8").replace("HOME", home), encoding="utf-8")
+            if make(tmp/"source", tmp/"site", scripts):
+                raise ValueError("the website was not made: repair what the warnings above name")
+            missing = (HERE/"404.html").read_text(encoding="utf-8") # served for any address, so its links are absolute
+            (tmp/"site/404.html").write_text(missing.replace("HOME", f"{CFG.doc_baseurl}/"), encoding="utf-8")
             (tmp/"site"/stamp.name).write_text(made_from)
             shutil.rmtree(out, ignore_errors=True)
             shutil.move(tmp/"site", out)

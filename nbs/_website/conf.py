@@ -1,5 +1,6 @@
 "Sphinx's settings, and the step that turns links between notebooks into links between pages."
 import sys
+from html import escape
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -17,6 +18,7 @@ nb_render_markdown_format = "myst"
 nb_merge_streams = True
 nb_code_prompt_show = nb_code_prompt_hide = "Source"
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
+myst_dmath_double_inline = True # as Jupyter has it
 myst_all_links_external = True # resolved below
 
 html_theme = "furo"
@@ -46,8 +48,9 @@ def lead(app, tree):
 
 
 def describe(app, page, template, context, tree):
+    "The description of a notebook, for search engines."
     if page in BACK:
-        context["metatags"] += f'<meta name="description" content="{app.builder.templates.environment.filters["e"](pages.heading(BACK[page])[1])}">'
+        context["metatags"] += f'<meta name="description" content="{escape(pages.heading(BACK[page])[1])}">'
 
 
 def setup(app):

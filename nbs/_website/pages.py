@@ -65,7 +65,8 @@ def groups():
 def github(path, how="blob"): return f"{CFG.git_url}/{how}/{CFG.branch}/{path}"
 
 
-def colab(path): return f"https://colab.research.google.com/{github(path).removeprefix('https://').replace('.com', '', 1)}"
+def colab(path):
+    return f"https://colab.research.google.com/github/{CFG.user}/{CFG.repo}/blob/{CFG.branch}/{path}"
 
 
 def lead(href, path):
