@@ -271,11 +271,13 @@ LOOK = """async () => {
           broken: all('merror, [data-mjx-error]').length,
           scrolls: all('article pre').filter(e => e.offsetParent && e.scrollWidth > e.clientWidth + 1).length,
           pictures: all('img').filter(i => i.complete && !i.naturalWidth).length,
+          here: all('.current-page > .reference').every(e => e.getBoundingClientRect().bottom < innerHeight),
           paper: getComputedStyle(document.body).backgroundColor}
 }"""
 
 
-@pytest.mark.parametrize("name, formulas", [("index", 0), ("tutorials/scgan", 10), ("trainers/scgan", 10)])
+@pytest.mark.parametrize("name, formulas", [("index", 0), ("tutorials/scgan", 10), ("trainers/scgan", 10),
+                                            ("metrics/evaluate", 0)])
 def test_pages_in_a_browser(browser, name, formulas):
     chromium, address = browser
     for width in (1440, 390):
@@ -286,7 +288,7 @@ def test_pages_in_a_browser(browser, name, formulas):
             assert not wrong, wrong
             assert seen["wide"] <= 0 and seen["broken"] == seen["pictures"] == 0, seen
             assert seen["formulas"] >= formulas and seen["drawn"] == seen["formulas"], seen
-            assert width < 1440 or seen["scrolls"] == 0, seen
+            assert width < 1440 or seen["scrolls"] == 0 and seen["here"], seen
             light = sum(map(int, re.findall(r"\d+", seen["paper"])[:3])) > 380
             assert light == (theme == "light"), seen
             page.close()

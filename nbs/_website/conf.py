@@ -24,7 +24,7 @@ myst_all_links_external = True # resolved below
 html_theme = "furo"
 html_title = CFG.title
 html_baseurl = pages.SITE
-html_css_files = ["site.css"]
+html_css_files, html_js_files = ["site.css"], ["site.js"]
 html_favicon = "static/favicon.svg"
 html_copy_source = html_show_sourcelink = False
 pygments_style, pygments_dark_style = "a11y-light", "github-dark"
