@@ -233,6 +233,13 @@ def test_without_npm_one_line_says_what_to_do(small, tmp_path):
     assert "npm was not found" in done.stderr and "install Node.js" in done.stderr
 
 
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
+    (tmp_path/"letter.txt").write_text("mine")
+    done = build("--out", str(tmp_path))
+    assert done.returncode == 1 and "give --out a new or an empty folder" in done.stderr
+    assert (tmp_path/"letter.txt").read_text() == "mine"
+
+
 @pytest.fixture(scope="module")
 def browser(site):
     "Chromium, and the address of the site below a folder, as on a server of many projects."

@@ -16,6 +16,7 @@ import sys
 import tarfile
 import tempfile
 import time
+from contextlib import contextmanager
 from functools import reduce
 from importlib.metadata import version
 from pathlib import Path
@@ -183,13 +184,31 @@ def fingerprint():
     return seen.hexdigest()
 
 
+@contextmanager
+def alone():
+    "One build at a time in a checkout: tests may run in several processes. (Windows has no such lock.)"
+    CACHE.mkdir(exist_ok=True)
+    with open(CACHE/"website.lock", "w") as file:
+        if sys.platform != "win32":
+            import fcntl
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def main():
     parse = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parse.add_argument("--out", type=Path, default=ROOT/CFG.doc_path, help="folder of the pages")
     out = parse.parse_args().out.resolve()
+    with alone(): build(out)
+
+
+def build(out):
+    "Make the pages, unless they are there and nothing that they are made from has changed."
     start, made_from, stamp = time.perf_counter(), fingerprint(), out/".made-from"
     if stamp.exists() and stamp.read_text() == made_from: return print(f"{os.path.relpath(out)} is up to date")
     try:
+        if out.exists() and not stamp.exists() and (out.is_file() or any(out.iterdir())):
+            raise ValueError(f"{out} is no website of an earlier build: give --out a new or an empty folder")
         scripts = mathjax()
         with tempfile.TemporaryDirectory() as tmp:
             tmp = Path(tmp)
