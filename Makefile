@@ -10,7 +10,7 @@ help:           ## this list
 .venv/done: setup.py settings.ini
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet -e '.[all,dev]'
+	$(BIN)/pip install --quiet -e '.[all,docs,dev]'
 	touch $@
 
 venv: .venv/done ## make .venv and install everything into it
@@ -18,7 +18,7 @@ venv: .venv/done ## make .venv and install everything into it
 demo: venv      ## train SCGAN on synthetic faces for about 3 minutes, pictures in out/demo
 	OMP_NUM_THREADS=$(JOBS) $(BIN)/scgan_demo
 
-test: venv check ## notebooks and library in step, every notebook, every test
+test: venv check docs ## notebooks and library in step, the website, every notebook, every test
 	$(BIN)/nbdev_test --n_workers $(JOBS)
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal tests
 
@@ -30,6 +30,9 @@ export: venv    ## notebooks -> scgan_nb/ and README.md
 	$(BIN)/nbdev_clean
 	$(BIN)/python -m tests.readme
 
+docs: venv      ## the website in _docs/, from the notebooks; the first time it needs npm, which fetches MathJax
+	$(BIN)/python nbs/_website/build.py
+
 lab: venv       ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab nbs
 
@@ -39,4 +42,4 @@ bench: venv     ## measure speed; ratios within one run
 wheel: venv     ## dist/*.whl
 	$(BIN)/python -m build --wheel
 
-.PHONY: help venv demo test check export lab bench wheel
+.PHONY: help venv demo test check export docs lab bench wheel

@@ -8,7 +8,7 @@ config = ConfigParser(delimiters=["="])
 config.read("settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
 extras = {k.removesuffix("_requirements"): v.split() for k, v in cfg.items() if k.endswith("_requirements")}
-extras["all"] = sorted({r for name, reqs in extras.items() if name != "dev" for r in reqs})
+extras["all"] = sorted({r for name, reqs in extras.items() if name not in ("docs", "dev") for r in reqs})
 
 
 def absolute(text):

@@ -152,9 +152,10 @@ def test_every_requirement_is_used():
     library = {package for tree in SOURCES.values() for package, _ in imported(tree)}
     lessons = library | {name for notebook in (ROOT/"nbs").rglob("*.ipynb")
                          for name in re.findall(r"\b(?:import|from) (\w+)", notebook.read_text(encoding="utf-8"))}
+    website = {name for file in (ROOT/"nbs/_website").glob("*.py") for name in re.findall(r"\w+", file.read_text())}
     for key, text in settings().items():
         if not key.endswith("requirements") or key == "dev_requirements": continue
-        there = library if key == "requirements" else lessons # widgets are used in lessons, too
+        there = {"requirements": library, "docs_requirements": website}.get(key, lessons) # lessons use widgets, too
         for name in (Requirement(r).name for r in text.split()):
             used = CALLED.get(name, name.replace("-", "_")) in there or name in NOT_IMPORTED | NOT_YET
             assert used, f"{key} of settings.ini asks for {name}, which is imported nowhere"
@@ -218,7 +219,7 @@ def test_metadata(wheel):
                                                                            "pillow"} - ({"huggingface-hub"}
             if any("huggingface_hub" in n for n in bare) else {"huggingface_hub"})
     assert all("<" in n and ">=" in n for n in needs), [n for n in needs if "<" not in n or ">=" not in n]
-    for extra in ("figures", "lab", "widgets", "metrics", "fashion", "dev", "all"):
+    for extra in ("figures", "lab", "widgets", "metrics", "fashion", "docs", "dev", "all"):
         assert f"Provides-Extra: {extra}" in meta
 
 
