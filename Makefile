@@ -5,7 +5,7 @@ JOBS ?= 2
 export OMP_NUM_THREADS ?= 1
 
 help:           ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
 
 .venv/done: setup.py settings.ini
 	$(PYTHON) -m venv .venv
@@ -20,7 +20,11 @@ demo: venv      ## train SCGAN on synthetic faces for about 3 minutes, pictures 
 
 test: venv check docs ## notebooks and library in step, the website, every notebook, every test
 	$(BIN)/nbdev_test --n_workers $(JOBS)
-	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal tests
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal tests --ignore tests/browser
+	$(MAKE) test-browser
+
+test-browser: venv ## the studios in a real JupyterLab and a real Chromium; skipped where there is none
+	$(BIN)/python -m pytest -q tests/browser
 
 check: venv     ## notebooks, library and README tell the same; notebooks are clean
 	$(BIN)/python -m tests.in_step
@@ -42,4 +46,4 @@ bench: venv     ## measure speed; ratios within one run
 wheel: venv     ## dist/*.whl
 	$(BIN)/python -m build --wheel
 
-.PHONY: help venv demo test check export docs lab bench wheel
+.PHONY: help venv demo test test-browser check export docs lab bench wheel

@@ -145,7 +145,6 @@ def test_every_extra_is_asked_for_by_the_one_helper():
 
 # torchmetrics computes InceptionV3's features with torch-fidelity; JupyterLab is a program
 NOT_IMPORTED, CALLED = {"torch-fidelity", "jupyterlab"}, {"pillow": "PIL"}
-NOT_YET = {"anywidget"} # the widgets that need it are not finished
 
 
 def test_every_requirement_is_used():
@@ -157,7 +156,7 @@ def test_every_requirement_is_used():
         if not key.endswith("requirements") or key == "dev_requirements": continue
         there = {"requirements": library, "docs_requirements": website}.get(key, lessons) # lessons use widgets, too
         for name in (Requirement(r).name for r in text.split()):
-            used = CALLED.get(name, name.replace("-", "_")) in there or name in NOT_IMPORTED | NOT_YET
+            used = CALLED.get(name, name.replace("-", "_")) in there or name in NOT_IMPORTED
             assert used, f"{key} of settings.ini asks for {name}, which is imported nowhere"
 
 

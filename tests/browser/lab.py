@@ -47,7 +47,7 @@ class Server:
                    "--ServerApp.disable_check_xsrf=True", f"--LabApp.user_settings_dir={folder/'settings'}",
                    "--LabApp.extension_manager=readonly", "--expose-app-in-browser"]
         env = dict(os.environ, JUPYTER_CONFIG_DIR=str(folder/"config"), IPYTHONDIR=str(folder/"ipython"),
-                   OMP_NUM_THREADS="1")
+                   JUPYTER_RUNTIME_DIR=str(folder/"runtime"), OMP_NUM_THREADS="1")
         self.log = open(folder/"server.log", "w")
         self.process = subprocess.Popen(command, cwd=folder, env=env, stdout=self.log, stderr=subprocess.STDOUT)
         for _ in range(600):
