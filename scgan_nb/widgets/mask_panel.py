@@ -17,7 +17,7 @@ from .state import MaskState, mask_of_text
 # %% auto #0
 __all__ = ['TurnInto', 'painting', 'MaskPanel']
 
-# %% ../../nbs/widgets/03_mask_panel.ipynb #46346c3d
+# %% ../../nbs/widgets/03_mask_panel.ipynb #ff3bc853
 class TurnInto(VBox):
     "One class is turned into another: what is left of painting without anywidget."
     def __init__(self,
@@ -62,7 +62,7 @@ def painting(
     from scgan_nb.widgets.mask_painter import MaskPainter
     return MaskPainter(state, side=side)
 
-# %% ../../nbs/widgets/03_mask_panel.ipynb #22c03bef
+# %% ../../nbs/widgets/03_mask_panel.ipynb #a54ec050
 class MaskPanel(Panel):
     "A mask to paint on. Value: `sample`, the number of the sample that was loaded, and `mask`, as text."
     def __init__(self,
@@ -71,7 +71,8 @@ class MaskPanel(Panel):
         side:int=320, # pixels on the screen
     ):
         self.data, self.sample = data, sample
-        self.state = MaskState(data[sample]["mask"], data.classes, data.palette)
+        self.given = data[sample] # the whole sample: some data take long to make one
+        self.state = MaskState(self.given["mask"], data.classes, data.palette)
         self.painter = painting(self.state, side)
         self.slider = IntSlider(sample, 0, min(len(data), 1000) - 1, description="sample", continuous_update=False,
                                 layout=Layout(width="auto", max_width=f"{side}px"))
@@ -83,9 +84,9 @@ class MaskPanel(Panel):
         sample:int, # its number
     ):
         "Load the mask of a sample; this can be undone."
-        mask = self.data[sample]["mask"] # an error leaves all as it was
-        self.sample = sample
-        self.state.load(mask, resize=True)
+        given = self.data[sample] # an error leaves all as it was
+        self.sample, self.given = sample, given
+        self.state.load(given["mask"], resize=True)
         self.moved() # also where the masks are equal
 
     def read(self): return dict(sample=self.sample, mask=self.state.as_text())
@@ -100,7 +101,8 @@ class MaskPanel(Panel):
                              f"{self.state.size[1]}")
         self.state._checked(ids)
         if value["sample"] != self.sample:
-            self.state.load(self.data[value["sample"]]["mask"], resize=True)
+            self.given = self.data[value["sample"]]
+            self.state.load(self.given["mask"], resize=True)
             self.sample = value["sample"]
         if value["sample"] <= self.slider.max: self.slider.value = value["sample"]
         self.state.patch(0, 0, ids)

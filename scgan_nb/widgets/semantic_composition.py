@@ -25,7 +25,7 @@ def with_painted(
     "Instance numbers of a painted mask: new ones where the class has changed."
     return torch.where(before == now, instance, instance.max() + 1 + now)
 
-# %% ../../nbs/widgets/20_semantic_composition.ipynb #4db06c74
+# %% ../../nbs/widgets/20_semantic_composition.ipynb #3712bdd1
 @register("widgets")
 class SemanticCompositionStudio(Studio):
     "Scene and style of semantic composition."
@@ -43,8 +43,7 @@ class SemanticCompositionStudio(Studio):
         panel = self.panels["scene"]
         batch = Batch(mask=panel.state.mask[None])
         if self.system.h.edge:
-            sample = self.data[panel.sample]
-            batch["instance"] = with_painted(sample["instance"], sample["mask"], batch["mask"][0])[None]
+            batch["instance"] = with_painted(panel.given["instance"], panel.given["mask"], batch["mask"][0])[None]
         return batch
 
     def dials(self):

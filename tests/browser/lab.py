@@ -60,7 +60,8 @@ class Server:
         self.process.terminate(); self.process.wait(20); self.log.close()
 
     def api(self, path, data=None):
-        request = urllib.request.Request(f"{self.url}/api/{path}", data=None if data is None else json.dumps(data).encode())
+        body = None if data is None else json.dumps(data).encode()
+        request = urllib.request.Request(f"{self.url}/api/{path}", data=body)
         with urllib.request.urlopen(request, timeout=60) as answer: return json.loads(answer.read() or "null")
 
 

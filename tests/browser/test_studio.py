@@ -15,7 +15,8 @@ CANVAS = ".scgan-painter canvas"
 @pytest.fixture(scope="module")
 def studio(server, browser, request): # noqa: F811
     "Both studios in one notebook."
-    page = Page(server, browser, "studio.ipynb", [OPEN.format("scgan"), OPEN.format("semantic_composition")], height=2400)
+    cells = [OPEN.format(name) for name in ("scgan", "semantic_composition")]
+    page = Page(server, browser, "studio.ipynb", cells, height=2400)
     page.run_all()
     page.page.wait_for_function("document.querySelectorAll('.scgan-painter').length === 2", timeout=120_000)
     page.page.evaluate("window.jupyterapp.commands.execute('application:toggle-left-area')")
@@ -54,8 +55,10 @@ def stroke(page, n, points, steps=8):
 
 def painter(page, n): return page.page.locator(".scgan-painter").nth(n)
 def click(page, n, label): painter(page, n).get_by_label(label).first.click(); settle(page)
-def mask(page, n): return page.page.evaluate("""n => { const c = document.querySelectorAll('.scgan-painter canvas:first-child')[n];
-    return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data] }""", n)
+def mask(page, n): return page.page.evaluate("""n => {
+  const c = document.querySelectorAll('.scgan-painter canvas:first-child')[n]
+  return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]
+}""", n)
 
 
 def change(before, after): return np.abs(after - before).mean(2)
@@ -63,7 +66,8 @@ def change(before, after): return np.abs(after - before).mean(2)
 
 @pytest.mark.parametrize("n,paints,where,elsewhere", [
     (0, "class hat", (slice(0, 14), slice(16, 48)), (slice(54, 64), slice(0, 8))),
-    (1, "class water", (slice(50, 62), slice(4, 30)), (slice(0, 12), slice(0, 64)))], ids=["scgan", "semantic_composition"])
+    (1, "class water", (slice(50, 62), slice(4, 30)), (slice(0, 12), slice(0, 64)))],
+    ids=["scgan", "semantic_composition"])
 def test_a_stroke_changes_its_region_and_undo_takes_it_back(studio, n, paints, where, elsewhere):
     before, other = seen(studio, n), seen(studio, 1 - n)
     first_mask = mask(studio, n)
@@ -146,7 +150,8 @@ def test_save_and_load(studio, tmp_path):
     with page.expect_download() as got: link.click()
     path = tmp_path/"mine.png"; got.value.save_as(path)
     files = sorted(p.name for p in (studio.server.folder/"studio").iterdir())
-    assert files == ["scgan_0001.json", "scgan_0001.png"] and path.read_bytes() == (studio.server.folder/"studio"/files[1]).read_bytes()
+    assert files == ["scgan_0001.json", "scgan_0001.png"]
+    assert path.read_bytes() == (studio.server.folder/"studio"/files[1]).read_bytes()
     click(studio, 0, "undo")
     assert not np.array_equal(seen(studio, 0), saved)
     with page.expect_file_chooser() as chooser: page.locator("button", has_text="load (").first.click()
