@@ -539,8 +539,8 @@ def scgan_demo(
     from scgan_nb.trainers.trainer import Trainer
     folder, faces, unseen = Path(out), portraits(seed), portraits(seed + 1)
     check_value(f"--n {n}", n, int, Range(2, len(unseen)))
-    shipped = _demo_figures(SCGAN.from_pretrained("scgan-faces-64", best_device(device)), unseen)["dials"]
-    print(f"The weights that ship were trained for an hour: {shipped.save(folder/'shipped.png')}.")
+    shipped = SCGAN.from_pretrained("scgan-faces-64", best_device(device))
+    print(f"What the weights that ship can do: {_demo_figures(shipped, unseen)['dials'].save(folder/'shipped.png')}")
     seed_everything(seed)
     plan = SCGAN.schedule("faces", len(faces), steps)
     trainer = Trainer(SCGAN.for_data(faces, "faces"), faces, batch=plan["batch"], seed=seed, out=folder/"run", ema=.99,
@@ -551,6 +551,7 @@ def scgan_demo(
     with trainer.averaged() as system:
         system.save_pretrained(folder/"weights", command=_command(), steps=trainer.steps)
         figures = _demo_figures(system, unseen) | _training_figures(trainer, folder/"run")
+        figures["compare"] = _beside(system, shipped, unseen)
         for name, picture in figures.items(): picture.save(folder/f"{name}.png")
         results = evaluate(system, unseen, n=n, seed=seed)
     results.save(folder/"metrics.json")
@@ -560,7 +561,7 @@ Look at   {folder/'dials.png'}        mask x attribute x latent
           {folder/'agreement.png'}    real and generated images, and what the segmentor finds in them
           {folder/'training.png'}     how the faces formed
           {folder/'losses.png'}       how the networks learned
-Compare   {folder/'shipped.png'}      the same configuration, trained for an hour
+Compare   {folder/'compare.png'}      the same masks by these weights and by those that ship
 Train on  scgan_train scgan --data faces
 Play      {HOME}/tree/main/nbs/tutorials: the notebooks. In a checkout: make lab""")
 
@@ -571,6 +572,18 @@ def _demo_figures(system, faces)->dict:
     from scgan_nb.core.runtime import seeded
     with seeded(0): figures = find("figures", "scgan")(system, Batch(faces.batch(range(4))).to(system.device), faces)
     return {name: figures[name] for name in ("dials", "agreement")}
+
+def _beside(system, shipped, faces):
+    "The same masks, attributes and latents by two sets of weights, below the drawn faces."
+    from scgan_nb.core.batch import Batch
+    from scgan_nb.core.runtime import seeded
+    from scgan_nb.core.show import colorize, grid
+    batch = Batch(faces.batch(range(8))).to(system.device)
+    rows = dict(mask=colorize(batch["mask"], faces.palette))
+    for name, weights in (("this run", system), ("shipped", shipped)):
+        with seeded(0): rows[name] = weights.sample(batch)
+    rows["drawn"] = batch["image"]
+    return grid([x for row in rows.values() for x in row], ncol=8, rows=list(rows), side=96)
 
 def _training_figures(trainer, run:Path)->dict:
     "Losses, and samples from step to step."
