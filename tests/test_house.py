@@ -107,6 +107,13 @@ def test_lines_are_short(path):
     assert not long, f"lines of more than 120 characters: {', '.join(long)}"
 
 
+def test_lines_of_scripts_are_short():
+    "What is written by hand for the browser is in the style of the rest."
+    for path in [*LIB.rglob("*.js"), *LIB.rglob("*.css")]:
+        long = [i for i, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1) if len(line) > 120]
+        assert not long, f"{path.name} has lines of more than 120 characters: {long}"
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_nothing_is_asked_by_getattr(path):
     "A contract is declared in a base class; what is looked up by a computed name says why in a comment on its line."

@@ -81,7 +81,8 @@ class MaskPainter(_Synced):
         self.state = mask if isinstance(mask, MaskState) else MaskState(mask, classes, palette)
         self.error, self._painted, self._address = None, {}, (None, None)
         self._sent, self._sent_loaded = self.state.version, self.state.loaded_version
-        super().__init__(**dict(brush=max(1, round(max(self.state.size)/12))) | traits | dict(
+        start = dict(brush=max(1, round(max(self.state.size)/12)), chosen=min(1, len(self.state.classes) - 1))
+        super().__init__(**start | traits | dict(
             classes=self.state.classes, palette=self.state.palette.tolist(), size=list(self.state.size), side=side,
             overlay=b"" if overlay is None else _png(overlay)))
         me = weakref.ref(self)

@@ -45,7 +45,8 @@ class Server:
         options = dict(open_browser=False, port=self.port, root_dir=folder, token="", password="", allow_root=True)
         command = [sys.executable, "-m", "jupyterlab", *(f"--ServerApp.{k}={v}" for k, v in options.items()),
                    "--ServerApp.disable_check_xsrf=True", f"--LabApp.user_settings_dir={folder/'settings'}",
-                   "--LabApp.extension_manager=readonly", "--expose-app-in-browser"]
+                   "--LabApp.extension_manager=readonly", "--expose-app-in-browser",
+                   "--JupyterNotebookApp.expose_app_in_browser=True"]
         env = dict(os.environ, JUPYTER_CONFIG_DIR=str(folder/"config"), IPYTHONDIR=str(folder/"ipython"),
                    JUPYTER_RUNTIME_DIR=str(folder/"runtime"), OMP_NUM_THREADS="1")
         self.log = open(folder/"server.log", "w")
@@ -80,8 +81,9 @@ class Page:
         self.open(app)
 
     def open(self, app="lab/tree"):
-        self.page.goto(f"{self.server.url}/{app}/{self.name}")
-        self.page.wait_for_selector(".jp-NotebookPanel-toolbar, .jp-Toolbar", timeout=90_000)
+        fresh = "?reset" if app.startswith("lab") else "" # else Lab restores the notebooks of other tests in hidden tabs
+        self.page.goto(f"{self.server.url}/{app}/{self.name}{fresh}")
+        self.page.wait_for_selector(".jp-NotebookPanel-toolbar, .jp-Toolbar", state="attached", timeout=90_000)
         self.page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=90_000)
         self.page.wait_for_function("window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel"
                                     "?.connectionStatus === 'connected'", timeout=90_000)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.browser.lab import Page, browser, server # noqa: F401, the fixtures
+from tests.browser.lab import Page
 
 pytestmark = pytest.mark.xdist_group("browser")
 SETUP = """
@@ -112,7 +112,7 @@ def settled(sheet, code="True"):
 
 
 @pytest.fixture(scope="module")
-def sheet(server, browser): # noqa: F811
+def sheet(server, browser):
     sheet = Sheet(server, browser, "painter.ipynb", [SETUP, PAINTER, "painter"], height=1100)
     sheet.page.evaluate(RUN)
     yield sheet
@@ -309,7 +309,7 @@ def test_a_kernel_that_restarts(sheet):
     assert sheet.faults() == []
 
 
-def test_notebook_seven(server, browser): # noqa: F811
+def test_notebook_seven(server, browser):
     "Everything fits into a small window, and nineteen classes too."
     cell = ("from scgan_nb.widgets.mask_painter import MaskPainter\nfrom scgan_nb.worlds.faces import Faces\n"
             "faces = Faces(128, labels='celebamask19')\n"

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.browser.lab import Page, browser, pixels, server # noqa: F401, the fixtures
+from tests.browser.lab import Page, pixels
 
 pytestmark = pytest.mark.xdist_group("browser")
 OPEN = "from scgan_nb.widgets.studio import studio\nbox = studio({!r})\nbox"
@@ -13,7 +13,7 @@ CANVAS = ".scgan-painter canvas"
 
 
 @pytest.fixture(scope="module")
-def studio(server, browser, request): # noqa: F811
+def studio(server, browser, request):
     "Both studios in one notebook."
     cells = [OPEN.format(name) for name in ("scgan", "semantic_composition")]
     page = Page(server, browser, "studio.ipynb", cells, height=2400)
