@@ -81,7 +81,7 @@ class Page:
         self.open(app)
 
     def open(self, app="lab/tree"):
-        fresh = "?reset" if app.startswith("lab") else "" # else Lab restores the notebooks of other tests in hidden tabs
+        fresh = "?reset" if app.startswith("lab") else "" # else Lab restores other tests' notebooks, hidden
         self.page.goto(f"{self.server.url}/{app}/{self.name}{fresh}")
         self.page.wait_for_selector(".jp-NotebookPanel-toolbar, .jp-Toolbar", state="attached", timeout=90_000)
         self.page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=90_000)

@@ -1,5 +1,5 @@
-"""The mask painter in JupyterLab and Notebook, painted with mouse, touch and keys. All tests share one notebook and go on
-where the one before ended."""
+"""The mask painter in JupyterLab and Notebook, painted with mouse, touch and keys. All tests share one notebook and
+go on where the one before ended."""
 import ast
 import base64
 import io
