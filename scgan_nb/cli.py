@@ -578,10 +578,10 @@ def _beside(system, shipped, faces):
     from scgan_nb.core.batch import Batch
     from scgan_nb.core.runtime import seeded
     from scgan_nb.core.show import colorize, grid
-    batch = Batch(faces.batch(range(8))).to(system.device)
+    batch = Batch(faces.batch(range(8)))
     rows = dict(mask=colorize(batch["mask"], faces.palette))
     for name, weights in (("this run", system), ("shipped", shipped)):
-        with seeded(0): rows[name] = weights.sample(batch)
+        with seeded(0): rows[name] = weights.sample(Batch(batch).to(weights.device))
     rows["drawn"] = batch["image"]
     return grid([x for row in rows.values() for x in row], ncol=8, rows=list(rows), side=96)
 
