@@ -148,8 +148,8 @@ def in_training(folder, *signals):
         while not list(out.glob("checkpoints/step_*")) and child.is_alive(): time.sleep(.002)
         for number in signals: os.kill(child.pid, number)
         if signals != (signal.SIGSTOP,): child.join(120)
-        if child.exitcode != 0 and (child.exitcode or not checkpoints(out/"checkpoints")[-1].name.endswith(f"{STEPS:08}")):
-            return out, child
+        ended = checkpoints(out/"checkpoints")[-1].name.endswith(f"{STEPS:08}") # its last step, at least
+        if child.exitcode != 0 and (child.exitcode or not ended): return out, child
         os.kill(child.pid, signal.SIGCONT) if child.is_alive() else None
         child.join(120)
     raise TimeoutError("ten runs were over before a signal could reach them")
