@@ -311,6 +311,7 @@ def test_a_kernel_that_restarts(sheet):
 
 def test_notebook_seven(server, browser):
     "Everything fits into a small window, and nineteen classes too."
+    pytest.importorskip("notebook", reason="Notebook 7 is not installed")
     cell = ("from scgan_nb.widgets.mask_painter import MaskPainter\nfrom scgan_nb.worlds.faces import Faces\n"
             "faces = Faces(128, labels='celebamask19')\n"
             "painter = MaskPainter(faces[3]['mask'], faces.classes, faces.palette)\nstate = painter.state\npainter")
