@@ -12,12 +12,12 @@ from fastcore.script import anno_parser
 from . import __version__
 from .core.extras import need
 from .core.registry import find, known
-from .core.values import Range, check_value, fits, named, resolved
+from .core.values import Range, arguments_of, check_value, fits, named, resolved
 
 # %% auto #0
 __all__ = ['OPTIONS', 'HOME', 'CHOICES', 'LISTS', 'ADVICE', 'option', 'check_options', 'check_place', 'Stopped', 'explained',
-           'command', 'parse_size', 'parse_settings', 'arguments_of', 'open_data', 'plan_training', 'check_memory',
-           'scgan_train', 'scgan_sample', 'scgan_eval', 'scgan_list', 'scgan_demo']
+           'command', 'parse_size', 'parse_settings', 'open_data', 'plan_training', 'check_memory', 'scgan_train',
+           'scgan_sample', 'scgan_eval', 'scgan_list', 'scgan_demo']
 
 # %% ../nbs/cli.ipynb #179fa28c
 OPTIONS = dict(steps=Range(1, 10**9), batch=Range(1, 8192), n=Range(1), width=Range(1, 8192), size=Range(1, 2048),
@@ -175,26 +175,10 @@ def parse_settings(
     return out
 
 # %% ../nbs/cli.ipynb #d9a0e979
-def _parameters(cls:type)->dict: # name -> what its annotation means, those of base classes included
-    found = {}
-    for c in cls.__mro__:
-        parameters = list(inspect.signature(c.__init__).parameters.values())[1:]
-        for p in parameters:
-            if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY):
-                found.setdefault(p.name, resolved(p.annotation, c.__module__))
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters): break
-    return found
-
-def arguments_of(
-    cls:type, # of a dataset
-)->set[str]:
-    "The names of the arguments that a dataset takes, its base classes included."
-    return set(_parameters(cls))
-
 def _fitting(cls:type, data:str, settings:dict)->dict:
     "The settings of a dataset; raises if they are none of its arguments, or of another kind. One text may be a list."
     settings = dict(settings)
-    takes = _parameters(cls)
+    takes = arguments_of(cls)
     instead = dict(size="--size") | ({} if cls.drawn else {next(iter(takes)): "--root"})
     for name, value in settings.items():
         if value == "": raise ValueError(f"--dataset {name}= is empty: give a value, or leave it away")

@@ -11,6 +11,7 @@ import re
 import socket
 import sys
 import time
+import weakref
 import zlib
 from collections.abc import Iterable
 from contextlib import contextmanager
@@ -25,8 +26,9 @@ import scgan_nb
 
 # %% auto #0
 __all__ = ['best_device', 'free_cores', 'thread_hint', 'one_device', 'seed_everything', 'step_seed', 'seeded', 'screen',
-           'progress_bar', 'with_bar', 'this_process', 'has_ended', 'LostProcess', 'several_processes', 'together',
-           'SumOverProcesses', 'gathered', 'crc32', 'data_folders', 'packaged', 'weight_file']
+           'progress_bar', 'with_bar', 'this_process', 'has_ended', 'running_cell', 'close_earlier', 'LostProcess',
+           'several_processes', 'together', 'SumOverProcesses', 'gathered', 'crc32', 'data_folders', 'packaged',
+           'weight_file']
 
 # %% ../../nbs/core/03_runtime.ipynb #dcba2926
 def best_device(
@@ -183,6 +185,29 @@ def has_ended(
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z" # ended, but not yet collected
     except OSError: return False # a system without /proc
+
+# %% ../../nbs/core/03_runtime.ipynb #ca507bd8
+def running_cell()->tuple[str, str]|None: # the cell, and this run of it; None: nobody names them, as in a terminal
+    "The cell of a notebook that runs now."
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    parent = getattr(shell, "get_parent", dict)() or {} # the shell of a terminal has no messages
+    cell, run = parent.get("metadata", {}).get("cellId"), parent.get("header", {}).get("msg_id")
+    return None if cell is None else (cell, run)
+
+_of_cells = {} # cell -> its last run, and what that has made
+
+def close_earlier(
+    new, # something with `close`; it is not kept alive
+):
+    "Close what the running cell has made when it ran before."
+    if (now := running_cell()) is None: return
+    cell, run = now
+    before, made = _of_cells.get(cell, (run, []))
+    if before != run:
+        for old in made:
+            if old() is not None: old().close()
+        made = []
+    _of_cells[cell] = run, [*made, weakref.ref(new)]
 
 # %% ../../nbs/core/03_runtime.ipynb #fc04df9d
 class LostProcess(RuntimeError):

@@ -58,10 +58,14 @@ class Picture:
     def __init__(self, image:Image.Image|Tensor, zoom:int=1):
         self.image = image if isinstance(image, Image.Image) else to_pil(image, zoom)
 
-    def encoded(self, kind:str="PNG")->bytes:
+    def encoded(self,
+        kind:str="PNG",
+        quick:bool=False, # compress a PNG in little time rather than well, as for a live picture
+    )->bytes:
         "The bytes of a PNG or JPEG file."
         file = io.BytesIO()
         if kind == "JPEG": self.image.convert("RGB").save(file, kind, quality=80)
+        elif quick: self.image.save(file, kind, compress_level=1)
         else: self.image.save(file, kind, optimize=True)
         return file.getvalue()
 

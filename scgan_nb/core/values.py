@@ -15,7 +15,8 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
 # %% auto #0
-__all__ = ['Range', 'range_of', 'resolved', 'fits', 'in_words', 'suits', 'check_value', 'named', 'check_arguments', 'expect']
+__all__ = ['Range', 'range_of', 'resolved', 'fits', 'in_words', 'suits', 'check_value', 'named', 'check_arguments', 'expect',
+           'arguments_of']
 
 # %% ../../nbs/core/04_values.ipynb #a7186f8d
 @dataclass(frozen=True)
@@ -149,3 +150,17 @@ def expect(
 ):
     "Raise a `ValueError` unless a value is an instance of a class."
     if not isinstance(value, kind): raise ValueError(f"{named(what, value)} is a {type(value).__name__}. Fix: {fix}")
+
+# %% ../../nbs/core/04_values.ipynb #3a1527ca
+def arguments_of(
+    cls:type, # such as a dataset
+)->dict: # name -> what its annotation means
+    "The arguments that a class takes, those of base classes included if it hands them on."
+    found = {}
+    for c in cls.__mro__:
+        parameters = list(inspect.signature(c.__init__).parameters.values())[1:]
+        for p in parameters:
+            if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY):
+                found.setdefault(p.name, resolved(p.annotation, c.__module__))
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters): break
+    return found

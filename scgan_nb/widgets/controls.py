@@ -48,6 +48,7 @@ class Panel(VBox):
     _showing = False
     @validate("value")
     def _follow(self, proposal):
+        if self.read() == proposal.value: return proposal.value # moved by hand
         self._showing = True
         try: self.show(proposal.value)
         finally: self._showing = False
@@ -150,7 +151,6 @@ class LatentPanel(Panel):
     def __init__(self,
         dim:int, # length of the latents
         value:dict|None=None, # seeds `a` and `b`, and `t` between 0 and 1
-        title:str="latent z",
     ):
         self.dim = dim
         self.ends = [IntSlider(min=0, max=self.SEEDS - 1, description=f"z {n}",

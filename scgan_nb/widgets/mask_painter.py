@@ -4,7 +4,7 @@
 
 # %% ../../nbs/widgets/01_mask_painter.ipynb #b0640473
 from __future__ import annotations
-import base64, sys, tempfile, weakref
+import base64, tempfile, weakref
 from collections.abc import Callable
 from importlib.resources import files
 from io import BytesIO
@@ -18,6 +18,7 @@ from fastcore.basics import patch
 from torch import Tensor
 from traitlets import Bytes, Enum, Int, List, TraitError, Unicode, validate
 
+from ..core.runtime import close_earlier
 from ..core.show import to_pil
 from ..core.values import Range, check_value, expect, named
 from ..datasets.base import Fault
@@ -89,7 +90,7 @@ class MaskPainter(_Synced):
         self._leave = self.state.on_change(lambda: (painter := me()) and painter._changed())
         weakref.finalize(self, self._leave)
         self.on_msg(lambda painter, content, buffers: painter._receive(content, buffers))
-        _close_earlier(self)
+        close_earlier(self)
 
     @property
     def mask(self)->Tensor: # (H, W) int64
@@ -123,21 +124,6 @@ def _png(image):
     expect(image, Tensor, "overlay", "give a tensor (3, H, W) in [-1, 1]")
     file = BytesIO(); to_pil(image).save(file, "PNG")
     return file.getvalue()
-
-_of_cells = {} # cell -> (its run, painters that it made)
-
-def _close_earlier(painter):
-    "Close the painters that the same cell made when it was run before."
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    parent = getattr(shell, "get_parent", dict)() or {} # IPython's shell in a terminal or a test has no parent
-    cell, run = parent.get("metadata", {}).get("cellId"), parent.get("header", {}).get("msg_id")
-    if cell is None: return
-    before, made = _of_cells.get(cell, (run, []))
-    if before != run:
-        for p in made:
-            if p() is not None: p().close()
-        made = []
-    _of_cells[cell] = run, [*made, weakref.ref(painter)]
 
 # %% ../../nbs/widgets/01_mask_painter.ipynb #2f23df9a
 def _field(op, name, low, high):

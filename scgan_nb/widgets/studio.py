@@ -4,7 +4,7 @@
 
 # %% ../../nbs/widgets/04_studio.ipynb #6ec99a40
 from __future__ import annotations
-import base64, html, inspect, io, json, time, zlib
+import base64, html, io, json, time, zlib
 from pathlib import Path
 
 import torch
@@ -13,21 +13,21 @@ from ..core.extras import need
 need("scgan_nb.widgets", "ipywidgets") # before it is imported
 from ipywidgets import HTML, Button, FileUpload, HBox, Image, Layout, VBox
 from PIL import Image as PILImage, PngImagePlugin
-from torch import Tensor, nn
 from traitlets import TraitError
 
 from .. import __version__
 from ..core.batch import Batch
 from ..core.pixels import pair
 from ..core.registry import find, names
-from ..core.runtime import best_device, data_folders
+from ..core.runtime import best_device, close_earlier, data_folders
 from ..core.show import Picture
 from ..core.system import System, load_system, read_config
+from ..core.values import arguments_of
 from ..core.weights import not_a_file, whole_file
 from .controls import close_inside
 
 # %% auto #0
-__all__ = ['Studio', 'encoded', 'fingerprint', 'caption', 'give', 'read_settings', 'weights_of', 'shown_with', 'studio']
+__all__ = ['Studio', 'fingerprint', 'caption', 'give', 'read_settings', 'weights_of', 'shown_with', 'studio']
 
 # %% ../../nbs/widgets/04_studio.ipynb #a0f0030f
 class Studio(VBox):
@@ -98,7 +98,7 @@ def _render(self:Studio):
         self.say(f"{type(e).__name__}: {e}", trouble=True)
         return
     self._stale.clear()
-    self.picture.value = encoded(self.image)
+    self.picture.value = Picture(self.image).encoded(quick=True)
     self.milliseconds = 1000*(time.perf_counter() - began)
     self.say(f"{self.milliseconds:.0f} ms on {self.system.device}")
 
@@ -110,14 +110,6 @@ def say(self:Studio,
     "Write below the picture; a screen reader reads it out."
     role, mark = ("alert", "⚠ ") if trouble else ("status", "")
     self.status.value = f'<span role="{role}">{mark}{html.escape(str(text)[:400])}</span>'
-
-def encoded(
-    image:Tensor, # (3, H, W) in [-1, 1]
-)->bytes: # of a PNG file
-    "An image for the browser: exact, and compressed quickly rather than well."
-    file = io.BytesIO()
-    Picture(image).image.save(file, "PNG", compress_level=1)
-    return file.getvalue()
 
 def fingerprint(
     system:System,
@@ -309,30 +301,8 @@ def shown_with(
     cls = find("datasets", system.world)
     if not cls.drawn:
         raise ValueError(f"{system.name} is shown with {system.world!r}, which is not drawn: give data=...")
-    takes = set(inspect.signature(cls.__init__).parameters)
-    for c in cls.__mro__[1:]: # as long as a class hands on what it does not know
-        if "kwargs" in takes: takes = takes - {"kwargs"} | set(inspect.signature(c.__init__).parameters)
-    wanted = system.opens() | dict(size=system.size, seed=seed)
+    wanted, takes = system.opens() | dict(size=system.size, seed=seed), arguments_of(cls)
     return cls(**{k: v for k, v in wanted.items() if k in takes and v is not None})
-
-_opened = {} # cell -> its last run, and the studios that it has opened
-
-def _running_cell()->tuple|None: # what stays when a cell runs again, what changes; None: no notebook
-    try: shell = get_ipython()
-    except NameError: return None
-    parent = getattr(shell, "parent_header", None) or {} # a terminal has none
-    cell = parent.get("metadata", {}).get("cellId") or shell.history_manager.input_hist_raw[-1]
-    return cell, shell.execution_count
-
-def _note(new:Studio):
-    "Close the studios of earlier runs of the cell that runs now."
-    if (now := _running_cell()) is None: return
-    cell, run = now
-    last, studios = _opened.get(cell, (run, []))
-    if last != run:
-        for old in studios: old.close()
-        studios = []
-    _opened[cell] = (run, [*studios, new])
 
 def studio(
     what:str|Path|System, # a system, or its weights: see above
@@ -342,7 +312,7 @@ def studio(
     "Open the studio of a system."
     system = what if isinstance(what, System) else load_system(weights_of(what), best_device())
     opened = find("widgets", system.name)(system, shown_with(system) if data is None else data, **options)
-    _note(opened)
+    close_earlier(opened)
     return opened
 
 @patch
