@@ -36,7 +36,7 @@ def test_commands_can_be_given(line):
     given = anno_parser(vars(cli)[name], name).parse_args(options)
     if data := vars(given).get("data"):
         taken = cli.arguments_of(find("datasets", data))
-        assert set(cli.parse_settings(given.dataset)) <= taken
+        assert set(cli.parse_settings(given.dataset)) <= set(taken)
         if vars(given).get("split"): assert given.split in find("datasets", data).splits
     if name == "scgan_train":
         cls = find("trainers", given.system.partition(".")[0])
