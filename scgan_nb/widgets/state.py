@@ -94,11 +94,11 @@ def pack(
     flat = ids.reshape(-1).astype(np.int16)
     if not flat.size: return b""
     if changed is not None: flat = np.where(changed.reshape(-1), flat, -1)
-    edges = [0, *(np.flatnonzero(np.diff(flat)) + 1).tolist(), flat.size]
+    starts = np.flatnonzero(np.diff(flat, prepend=-2))
     out, stay = bytearray(), 0
-    for a, b in zip(edges, edges[1:]):
-        if flat[a] < 0: stay = b - a; continue
-        out += _number(stay) + _number(b - a) + bytes([flat[a]]); stay = 0
+    for n, id in zip(np.diff(starts, append=flat.size).tolist(), flat[starts].tolist()):
+        if id < 0: stay = n; continue
+        out += _number(stay) + _number(n); out.append(id); stay = 0
     return bytes(out)
 
 # %% ../../nbs/widgets/00_state.ipynb #232a5a3e
@@ -230,6 +230,7 @@ class MaskState:
         self._ids = self._checked(mask)
         self._loaded = self._ids.copy()
         self._done, self._undone, self._log, self._listeners, self._held = [], [], deque(maxlen=256), {}, None
+        self._text = None, "" # a version, and the mask of then as text
 
     @property
     def mask(self)->Tensor: # (H, W) int64, a copy
@@ -511,8 +512,9 @@ def mask_of_text(
 # %% ../../nbs/widgets/00_state.ipynb #e9646302
 @patch
 def as_text(self:MaskState)->str:
-    "The mask as text, which `mask_of_text` reads."
-    return text_of_mask(self._ids)
+    "The mask as text, which `mask_of_text` reads; made once for each version."
+    if self._text[0] != self.version: self._text = self.version, text_of_mask(self._ids)
+    return self._text[1]
 
 @patch
 def settings(self:MaskState,
