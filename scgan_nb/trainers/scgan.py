@@ -45,6 +45,7 @@ class SCGANPaper(Hyper):
     lambda_gp:float=10.0 # weight of the gradient penalty
     gp_reduce:str="sum" # the penalised slope is that of the patches' "sum" (code) or "mean"
     lambda_div:float=0.0 # weight of the diversity term; not in the paper, keeps a small generator from ignoring z
+    ask_hidden:bool=True # (paper); False: a hair colour is asked for only where the mask has hair
     n_repeat:int=5 # discriminator and segmentor steps per generator step
     s_warmup:int=0 # steps in which the segmentor learns alone, before the generator relies on it
     lr:tuple[float, float, float]=(5e-5, 5e-5, 1e-4) # Adam's step sizes of generator, discriminator, segmentor
@@ -71,15 +72,16 @@ class SCGANFaces(SCGANPaper):
     classes:list[str]|int=field(default_factory=lambda: list(PORTRAIT10.classes))
     attrs:list[str]|int=field(default_factory=lambda: list(SCGANFaces.opens["attrs"]))
     size:Size=64
-    width:int=24
+    width:int=32
     z_dim:int=64
     lambda_cls:float=1.0
-    lambda_seg:float=10.0
-    lambda_div:float=10.0
+    lambda_seg:float=6.0
+    lambda_div:float=5.0
+    ask_hidden:bool=False
     n_repeat:int=1
-    lr:tuple[float, float, float]=(7e-4, 7e-4, 1e-3)
+    lr:tuple[float, float, float]=(5e-4, 5e-4, 1e-3)
     halvings:int=3
-    d_width:int|None=24
+    d_width:int|None=32
     s_width:int|None=32
 
 # %% ../../nbs/trainers/10_scgan.ipynb #d9a35468
@@ -108,6 +110,8 @@ class SCGAN(System):
         named = lambda x, what: [f"{what} {i}" for i in range(x)] if isinstance(x, int) else list(x)
         self.classes, self.attr_names = named(h.classes, "class"), named(h.attrs, "attribute")
         self.size, self.z_dim = side, h.z_dim
+        self.hair = [] if h.ask_hidden or "hair" not in self.classes else [
+            i for i, n in enumerate(self.attr_names) if n.endswith("_Hair")] # attributes that a mask can hide
         s_dim, c_dim = len(self.classes), len(self.attr_names)
         self.generator = Generator(h.z_dim, c_dim, s_dim, h.width, order=h.order, size=side, halvings=h.halvings)
         self.discriminator = Discriminator(c_dim, side, h.d_width or h.width, repeat_num=side.bit_length() - 2)
@@ -150,8 +154,17 @@ def begin(self:SCGAN, batch:Batch)->Batch:
     if not self.attr_names: draw["attrs"] = lambda: self.rand(n, 0)
     batch = Batch({k: make() for k, make in draw.items() if k not in batch} | batch)
     batch["target_mask"] = self.whole(batch["mask"])[batch["order"]]
+    batch["target_attrs"] = self.visible(batch["attrs"], batch["target_mask"])
     with torch.no_grad(): batch["fake"] = self.fake(batch)
     return batch
+
+@patch
+def visible(self:SCGAN, attrs:Tensor, mask:Tensor)->Tensor: # (B, A)
+    "Attributes without the hair colours that a mask hides, unless the configuration asks for them as the paper does."
+    if not self.hair: return attrs
+    shown, attrs = (mask == self.classes.index("hair")).float().mean((1, 2)) > .04, attrs.clone()
+    attrs[:, self.hair] *= shown[:, None].to(attrs)
+    return attrs
 
 @patch
 def planes(self:SCGAN, mask:Tensor)->Tensor:
@@ -161,7 +174,7 @@ def planes(self:SCGAN, mask:Tensor)->Tensor:
 @patch
 def fake(self:SCGAN, batch:Batch)->Tensor: # (B, 3, H, W) in [-1, 1]
     "G(z, c, s') for a batch that went through `begin`."
-    return self.generator(batch["z"], batch["attrs"], self.planes(batch["target_mask"]))
+    return self.generator(batch["z"], batch["target_attrs"], self.planes(batch["target_mask"]))
 
 # %% ../../nbs/trainers/10_scgan.ipynb #391d0157
 @patch
@@ -175,16 +188,16 @@ def penalty_loss(self:SCGAN, batch:Batch)->dict[str, Tensor]:
 
 # %% ../../nbs/trainers/10_scgan.ipynb #9b1ad377
 @patch
-def classification(self:SCGAN, logits:Tensor, batch:Batch)->Tensor:
+def classification(self:SCGAN, logits:Tensor, attrs:Tensor)->Tensor:
     "Weighted cross-entropy of attribute logits with c, summed over attributes."
-    return self.h.lambda_cls*attribute_loss(logits, batch["attrs"], "exclusive" if self.h.exclusive else "multi")
+    return self.h.lambda_cls*attribute_loss(logits, attrs, "exclusive" if self.h.exclusive else "multi")
 
 @patch
 def discriminator_loss(self:SCGAN, batch:Batch)->dict[str, Tensor]:
     "Critic on real and generated images, classifier on real images."
     src, cls = self.discriminator(torch.cat([batch["image"], batch["fake"]]))
     terms = wasserstein_critic(*src.chunk(2))
-    if self.h.lambda_cls: terms["cls"] = self.classification(cls[:batch.n], batch)
+    if self.h.lambda_cls: terms["cls"] = self.classification(cls[:batch.n], batch["attrs"])
     return terms | (self.penalty_loss(batch) if self.h.gp_step == "joint" else {})
 
 # %% ../../nbs/trainers/10_scgan.ipynb #a4b8bad1
@@ -200,7 +213,7 @@ def generator_loss(self:SCGAN, batch:Batch)->dict[str, Tensor]:
     x_f = self.fake(batch)
     src, cls = self.discriminator(x_f)
     terms = dict(adv=wasserstein_generator(src))
-    if self.h.lambda_cls: terms["cls"] = self.classification(cls, batch)
+    if self.h.lambda_cls: terms["cls"] = self.classification(cls, batch["target_attrs"])
     if self.h.lambda_seg:
         seg = segmentation_loss(self.segmentor(x_f), batch["target_mask"], check=False, total=self.total)
         terms["seg"] = self.h.lambda_seg*seg
@@ -214,7 +227,7 @@ def diversity(self:SCGAN, x_f:Tensor, batch:Batch)->Tensor:
     rows = slice(-index*n % 4, None, 4)
     z = self.randn(n, self.z_dim)[rows]
     if not len(z): return x_f.new_zeros(())
-    some = Batch({k: batch[k][rows] for k in ("z", "attrs", "target_mask")})
+    some = Batch({k: batch[k][rows] for k in ("z", "target_attrs", "target_mask")})
     share = len(z)/-(-n*count//4) # of this part
     return count*share*diversity_loss(x_f[rows], self.fake(some | dict(z=z)), some["z"], z)
 

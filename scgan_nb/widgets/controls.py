@@ -4,8 +4,7 @@
 
 # %% ../../nbs/widgets/02_controls.ipynb #4915ccf6
 from __future__ import annotations
-import base64, binascii, tempfile
-from pathlib import Path
+import base64, binascii
 
 import torch
 from ..core.extras import need
@@ -19,6 +18,7 @@ from ..core.pixels import Size, pair, to_pm1
 from ..core.show import Picture
 from ..core.values import Range, check_value
 from ..datasets.files import Frame, read_picture
+from .state import as_file
 
 # %% auto #0
 __all__ = ['Panel', 'inside', 'close_inside', 'note', 'AttributePanel', 'latent', 'walk', 'LatentPanel', 'uploaded', 'as_text',
@@ -190,11 +190,7 @@ def uploaded(
     name:str="upload.png", # as the browser calls it, for errors
 )->Tensor: # (3, height, width) in [-1, 1]
     "An image that a browser has sent."
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder)/"upload"
-        path.write_bytes(raw)
-        try: return to_pm1(read_picture(path, Frame(*pair(size)))[0])
-        except ValueError as e: raise ValueError(str(e).replace(str(path), name)) from None
+    with as_file(raw, name) as path: return to_pm1(read_picture(path, Frame(*pair(size)))[0])
 
 def as_text(
     image:Tensor, # (3, H, W) in [-1, 1]

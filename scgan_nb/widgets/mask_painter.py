@@ -4,11 +4,10 @@
 
 # %% ../../nbs/widgets/01_mask_painter.ipynb #b0640473
 from __future__ import annotations
-import base64, tempfile, weakref
+import base64, weakref
 from collections.abc import Callable
 from importlib.resources import files
 from io import BytesIO
-from pathlib import Path
 
 from ..core.extras import need
 need("scgan_nb.widgets", "anywidget") # before it is imported
@@ -23,7 +22,7 @@ from ..core.show import to_pil
 from ..core.values import Range, check_value, expect, named
 from ..datasets.base import Fault
 from ..datasets.labels import LabelSet
-from .state import MaskState, Rectangle, WrongSize, pack, unpack
+from .state import MaskState, Rectangle, WrongSize, as_file, pack, unpack
 
 # %% auto #0
 __all__ = ['TOOLS', 'FROM_BROWSER', 'MaskPainter']
@@ -154,15 +153,12 @@ def _do(self:MaskPainter, op, buffers, client):
 
 @patch
 def _load(self:MaskPainter, op, data):
-    "A file that was chosen in the browser; the readers of the library read files, so it becomes one for a moment."
+    "A file that was chosen in the browser."
     name = str(op.get("name"))[:80]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder)/"upload.png"
-        path.write_bytes(data)
+    with as_file(data, name) as path:
         try: self.state.load(path, resize=op.get("resize") is True)
         except WrongSize as e:
             raise WrongSize([Fault(name, e.faults[0].problem, "resize it, or choose another file")], "mask") from None
-        except ValueError as e: raise ValueError(str(e).replace(str(path), name)) from None
 
 # %% ../../nbs/widgets/01_mask_painter.ipynb #33b8b2f2
 @patch

@@ -4,7 +4,7 @@
 
 # %% ../../nbs/widgets/00_state.ipynb #a94937ab
 from __future__ import annotations
-import base64, binascii, zlib
+import base64, binascii, tempfile, zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,8 +26,8 @@ from ..datasets.files import EXACT, id_faults, open_image, read_ids, resize_ids
 from ..datasets.labels import LabelSet, identity_table
 
 # %% auto #0
-__all__ = ['Rectangle', 'stamp', 'region', 'pack', 'unpack', 'Step', 'union', 'joined', 'WrongSize', 'read_mask', 'MaskState',
-           'text_of_mask', 'mask_of_text']
+__all__ = ['Rectangle', 'stamp', 'region', 'pack', 'unpack', 'Step', 'union', 'joined', 'WrongSize', 'read_mask', 'as_file',
+           'MaskState', 'text_of_mask', 'mask_of_text']
 
 # %% ../../nbs/widgets/00_state.ipynb #66b9b0dd
 def stamp(
@@ -214,6 +214,19 @@ def _from_colours(path, labels):
                                f"{(code == c).sum()} pixels", "use the exact colours of the palette, or save class ids "
                                "as a greyscale PNG")], "mask")
     return np.array([table[c] for c in found.tolist()], np.uint8)[np.searchsorted(found, code)]
+
+# %% ../../nbs/widgets/00_state.ipynb #87453173
+@contextmanager
+def as_file(
+    data:bytes, # that a browser has sent
+    name:str, # of the file in the browser
+)->Iterator[Path]:
+    "Bytes as a file for a moment; a ValueError about it calls it by its name."
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)/"upload.png"
+        path.write_bytes(data)
+        try: yield path
+        except ValueError as e: e.args = (str(e).replace(str(path), name),); raise
 
 # %% ../../nbs/widgets/00_state.ipynb #fce55500
 class MaskState:
