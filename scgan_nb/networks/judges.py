@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from ..core.pixels import Size, pair
 from ..core.registry import find, register
 from ..core.system import System, find_pretrained, make_from_config
+from ..core.values import Range, check_value
 from ..core.weights import fill, read_json, read_tensors
 
 # %% auto #0
@@ -51,18 +52,18 @@ class Judge(nn.Module, PyTorchModelHubMixin):
 # %% ../../nbs/networks/05_judges.ipynb #096c4ac9
 def stage(
     in_channels:int,
-    out_channels:int, # a multiple of 8
+    out_channels:int,
     stride:int=1, # 2 halves height and width
 )->nn.Sequential: # (B,in,H,W) -> (B,out,H/stride,W/stride)
-    "Convolution, group norm in 8 groups, ReLU."
-    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False), nn.GroupNorm(8, out_channels),
+    "Convolution, batch norm, ReLU."
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False), nn.BatchNorm2d(out_channels),
                          nn.ReLU())
 
 # %% ../../nbs/networks/05_judges.ipynb #8bb7151c
 def _sixteenth(size, width, who):
     "Number of positions of the deepest map, at a sixteenth of the size."
     h, w = pair(size)
-    if width % 8: raise ValueError(f"width={width}: the {who} has norms of eight groups, choose a multiple of 8")
+    check_value(f"the {who}: width={width}", width, int, Range(1))
     if h % 16 or w % 16: raise ValueError(f"size={size}: the {who} halves four times, choose a multiple of 16")
     return h*w//256
 
@@ -185,7 +186,7 @@ def load_judge(
 # %% ../../nbs/networks/05_judges.ipynb #5da349fa
 class JudgeFeatures(nn.Module):
     "Images (B,3,H,W) in [-1,1] -> the image and the maps of a frozen segmentor, for a perceptual loss."
-    # of the image, whose contrast the maps cannot see; of the maps, fine to coarse
+    # of the image; of the maps, fine to coarse
     weights = (1/4, 1/16, 1/8, 1/4, 1.)
     def __init__(self,
         segmentor:PictureSegmentor, # frozen from here on
