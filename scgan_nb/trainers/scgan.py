@@ -46,6 +46,7 @@ class SCGANPaper(Hyper):
     gp_reduce:str="sum" # the penalised slope is that of the patches' "sum" (code) or "mean"
     lambda_div:float=0.0 # weight of the diversity term; not in the paper, keeps a small generator from ignoring z
     ask_hidden:bool=True # (paper); False: a hair colour is asked for only where the mask has hair
+    lambda_keep:float=0.0 # weight of what a hair colour must not change; not in the paper
     n_repeat:int=5 # discriminator and segmentor steps per generator step
     s_warmup:int=0 # steps in which the segmentor learns alone, before the generator relies on it
     lr:tuple[float, float, float]=(5e-5, 5e-5, 1e-4) # Adam's step sizes of generator, discriminator, segmentor
@@ -78,6 +79,7 @@ class SCGANFaces(SCGANPaper):
     lambda_seg:float=6.0
     lambda_div:float=5.0
     ask_hidden:bool=False
+    lambda_keep:float=10.0
     n_repeat:int=1
     lr:tuple[float, float, float]=(5e-4, 5e-4, 1e-3)
     halvings:int=3
@@ -110,8 +112,9 @@ class SCGAN(System):
         named = lambda x, what: [f"{what} {i}" for i in range(x)] if isinstance(x, int) else list(x)
         self.classes, self.attr_names = named(h.classes, "class"), named(h.attrs, "attribute")
         self.size, self.z_dim = side, h.z_dim
-        self.hair = [] if h.ask_hidden or "hair" not in self.classes else [
-            i for i, n in enumerate(self.attr_names) if n.endswith("_Hair")] # attributes that a mask can hide
+        # hair colours, and the classes that they leave as they are
+        self.hair = [i for i, n in enumerate(self.attr_names) if n.endswith("_Hair")] if "hair" in self.classes else []
+        self.apart = [i for i, n in enumerate(self.classes) if n in ("background", "glasses", "eye_g", "hat", "cloth")]
         s_dim, c_dim = len(self.classes), len(self.attr_names)
         self.generator = Generator(h.z_dim, c_dim, s_dim, h.width, order=h.order, size=side, halvings=h.halvings)
         self.discriminator = Discriminator(c_dim, side, h.d_width or h.width, repeat_num=side.bit_length() - 2)
@@ -161,7 +164,7 @@ def begin(self:SCGAN, batch:Batch)->Batch:
 @patch
 def visible(self:SCGAN, attrs:Tensor, mask:Tensor)->Tensor: # (B, A)
     "Attributes without the hair colours that a mask hides, unless the configuration asks for them as the paper does."
-    if not self.hair: return attrs
+    if self.h.ask_hidden or not self.hair: return attrs
     shown, attrs = (mask == self.classes.index("hair")).float().mean((1, 2)) > .04, attrs.clone()
     attrs[:, self.hair] *= shown[:, None].to(attrs)
     return attrs
@@ -218,18 +221,36 @@ def generator_loss(self:SCGAN, batch:Batch)->dict[str, Tensor]:
         seg = segmentation_loss(self.segmentor(x_f), batch["target_mask"], check=False, total=self.total)
         terms["seg"] = self.h.lambda_seg*seg
     if self.h.lambda_div: terms["div"] = self.h.lambda_div*self.diversity(x_f, batch)
+    if self.h.lambda_keep and self.hair and self.apart: terms["keep"] = self.h.lambda_keep*self.keep(x_f, batch)
     return terms
 
 @patch
 def diversity(self:SCGAN, x_f:Tensor, batch:Batch)->Tensor:
-    "The diversity term of every fourth sample, counted over all parts of a batch that is cut."
-    (index, count), n = self.cut, batch.n
-    rows = slice(-index*n % 4, None, 4)
-    z = self.randn(n, self.z_dim)[rows]
+    "The diversity term of every fourth sample."
+    rows, share = self.fourth(batch.n)
+    z = self.randn(batch.n, self.z_dim)[rows]
     if not len(z): return x_f.new_zeros(())
     some = Batch({k: batch[k][rows] for k in ("z", "target_attrs", "target_mask")})
-    share = len(z)/-(-n*count//4) # of this part
-    return count*share*diversity_loss(x_f[rows], self.fake(some | dict(z=z)), some["z"], z)
+    return share*diversity_loss(x_f[rows], self.fake(some | dict(z=z)), some["z"], z)
+
+@patch
+def keep(self:SCGAN, x_f:Tensor, batch:Batch)->Tensor:
+    "How far another hair colour moves hat, glasses, cloth and background: L1, mean over classes of every fourth sample."
+    rows, share = self.fourth(batch.n)
+    u = self.rand(batch.n, len(self.hair))[rows]
+    if not len(u): return x_f.new_zeros(())
+    some = Batch({k: batch[k][rows] for k in ("z", "target_attrs", "target_mask")})
+    c, there = some["target_attrs"].clone(), self.planes(some["target_mask"])[:, self.apart]
+    c[:, self.hair] = (u == u.amax(1, keepdim=True)).to(c)
+    moved = (x_f[rows] - self.fake(some | dict(target_attrs=c))).abs().mean(1, keepdim=True)*there
+    return share*(moved.sum((2, 3))/there.sum((2, 3)).clamp(min=1)).mean()
+
+@patch
+def fourth(self:SCGAN, n:int)->tuple[slice, float]:
+    "Every fourth sample, counted over all parts of a batch that is cut, and the weight of this part in their mean."
+    index, count = self.cut
+    rows = slice(-index*n % 4, None, 4)
+    return rows, count*len(range(n)[rows])/-(-n*count//4)
 
 # %% ../../nbs/trainers/10_scgan.ipynb #7f696a2e
 @patch
