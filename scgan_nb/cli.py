@@ -507,7 +507,7 @@ def scgan_list():
 @command
 def scgan_demo(
     out:str="out/demo", # folder for images, curves and figures
-    steps:int=400, # training steps; 400 take a little under three minutes on two cores
+    steps:int=900, # training steps; 900 take about three minutes on two cores
     n:int=300, # images to judge
     seed:int=0, # of everything random
     device:str=None, # cuda, mps or cpu (default: the fastest there is)
@@ -526,9 +526,9 @@ def scgan_demo(
     shipped = SCGAN.from_pretrained("scgan-faces-64", best_device(device))
     print(f"What the weights that ship can do: {_demo_figures(shipped, unseen)['dials'].save(folder/'shipped.png')}")
     seed_everything(seed)
-    plan = SCGAN.schedule("faces", len(faces), steps)
-    trainer = Trainer(SCGAN.for_data(faces, "faces"), faces, batch=plan["batch"], seed=seed, out=folder/"run", ema=.99,
-                      device=device, decay=plan["decay"], sample_every=100, save_every=0)
+    plan = SCGAN.schedule("demo", len(faces), steps)
+    trainer = Trainer(SCGAN.for_data(faces, "demo"), faces, batch=plan["batch"], seed=seed, out=folder/"run",
+                      ema=plan["ema"], device=device, decay=plan["decay"], sample_every=100, save_every=0)
     if trainer.steps < steps:
         print(f"Training SCGAN on drawn faces: {steps} steps of {trainer.batch}. Watch {folder/'run'/'samples'}.")
     _fit(trainer, steps)
