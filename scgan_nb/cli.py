@@ -507,7 +507,7 @@ def scgan_list():
 @command
 def scgan_demo(
     out:str="out/demo", # folder for images, curves and figures
-    steps:int=900, # training steps; 900 take about three minutes on two cores
+    steps:int=1000, # training steps; 1000 take about three minutes on two cores
     n:int=300, # images to judge
     seed:int=0, # of everything random
     device:str=None, # cuda, mps or cpu (default: the fastest there is)

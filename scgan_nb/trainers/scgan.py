@@ -90,7 +90,7 @@ class SCGANFaces(SCGANPaper):
 @dataclass(frozen=True)
 class SCGANDemo(SCGANFaces):
     "A narrow SCGAN for drawn faces, about three minutes on two cores."
-    recipe = Recipe(batch=8, epochs=90, decay_epochs=45, epoch=80, ema=0.99)
+    recipe = Recipe(batch=8, epochs=100, decay_epochs=50, epoch=80, ema=0.99)
     width:int=16
     lambda_seg:float=20.0
     lr:tuple[float, float, float]=(1e-3, 1e-3, 2e-3)
