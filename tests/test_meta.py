@@ -73,7 +73,7 @@ NETWORKS = {"scgan.Generator": (dict(width=8), lambda n: n(x(2, 512), x(2, 5), x
             "sca_gan.PCTNet": (dict(width=8), lambda n: n(x(2, 1, 64, 48), x(2, 18, 64, 48), x(2, 18, 64, 48))),
             "sca_gan.ISNet": (dict(width=8, size=(64, 48)),
                               lambda n: n(x(2, 3, 64, 48), x(2, 1, 64, 48), x(2, 18, 64, 48), x(2, 256))),
-            "sca_gan.PoseTransfer": (dict(pct=dict(width=8), isnet=dict(width=8, size=(64, 48))),
+            "sca_gan.PoseTransfer": (dict(width=8, size=(64, 48), pct_width=8),
                                      lambda n: n(x(2, 3, 64, 48), x(2, 1, 64, 48), x(2, 18, 64, 48), x(2, 18, 64, 48),
                                                  x(2, 256))),
             "sca_gan.Discriminator": (dict(width=8), lambda n: n(x(2, 3, 64, 48), x(2, 18, 64, 48))),

@@ -20,7 +20,6 @@ from ..core.pixels import pair
 from .content_style import ContentStyleDeBlk, lrelu
 from .layers import InstanceNorm2d
 from .look_up import side_by_side
-from .small_maps import SmallMapConv2d
 from .spade import shrink
 
 # %% ../../nbs/networks/31_sca_gan.ipynb #49d986e8
@@ -99,7 +98,7 @@ class PCTNet(nn.Module, PyTorchModelHubMixin):
         BEP2:torch.Tensor, # (B,18,H,W) pieces of EP1 at the target joints
     )->torch.Tensor: # (B,1,H,W) in [-1,1]; H and W are rounded up to multiples of 4
         "Predicted edges of the target."
-        check_room(EP1, 8, "PCTNet")
+        check_room(EP1, 5, "PCTNet")
         x = side_by_side([EP1, BP2, BEP2])
         for layer in (*self.down, *self.blocks, *self.up): x = layer(x)
         return self.to_edge(x).tanh()
@@ -117,8 +116,8 @@ class StyleBlock(nn.Module):
     ):
         super().__init__()
         middle = max(in_channels, out_channels)
-        self.conv1, self.skip = (SmallMapConv2d(in_channels, o, kernel, stride) for o in (middle, out_channels))
-        self.conv2 = SmallMapConv2d(middle, out_channels, 3)
+        self.conv1, self.skip = (nn.Conv2d(in_channels, o, kernel, stride) for o in (middle, out_channels))
+        self.conv2 = nn.Conv2d(middle, out_channels, 3)
 
     def forward(self, x):
         x = reflected(x, self.conv1.kernel_size[0]//2) # once for both
@@ -176,7 +175,7 @@ class ISNet(nn.Module, PyTorchModelHubMixin):
         self.check_sizes(halvings)
         self.encoder = StyleEncoder(style_width)
         (h, w), self.seed_channels = self.sizes[0], 8*width
-        self.seed = nn.Linear(z_dim, 8*width*h*w) if z_dim else SmallMapConv2d(pose_dim, 8*width, 3, padding=1)
+        self.seed = nn.Linear(z_dim, 8*width*h*w) if z_dim else nn.Conv2d(pose_dim, 8*width, 3, padding=1)
         self.blocks = nn.ModuleList(ContentStyleDeBlk(i, o, 8*style_width, edge_dim, pose_dim, hidden, content_weight)
                                     for i, o in pairwise(width*m for m in (8, 8, 8, 8, 8, 4, 2, 1)))
         self.to_rgb = nn.Conv2d(width, 3, 3, padding=1)
@@ -289,13 +288,24 @@ class Transfer(NamedTuple):
 class PoseTransfer(nn.Module, PyTorchModelHubMixin):
     "PCT-Net and IS-Net: the person of P1 in the pose BP2."
     def __init__(self,
-        pct:dict|None=None, # arguments of `PCTNet`
-        isnet:dict|None=None, # arguments of `ISNet`
+        size=(256, 176), # this and the next nine: see `ISNet`
+        width:int=64,
+        z_dim:int=256,
+        style_width:int=64,
+        edge_dim:int=1,
+        pose_dim:int=18,
+        hidden:int=128,
+        content_weight:float=0.,
+        halvings:int=5,
+        aspect:float|None=None,
+        pct_width:int=64, # see `PCTNet`
+        n_blocks:int=6, # see `PCTNet`
         batch_statistics:bool=False, # in training, PCT-Net normalises with each batch (the official way)
     ):
         super().__init__()
         self.batch_statistics = batch_statistics
-        self.pct, self.isnet = PCTNet(**(pct or {})).requires_grad_(False), ISNet(**(isnet or {}))
+        self.pct = PCTNet(pct_width, n_blocks, edge_dim, pose_dim).requires_grad_(False)
+        self.isnet = ISNet(size, width, z_dim, style_width, edge_dim, pose_dim, hidden, content_weight, halvings, aspect)
         self.train()
 
     def train(self, mode:bool=True):
@@ -342,6 +352,6 @@ class Discriminator(nn.Module, PyTorchModelHubMixin):
         x = side_by_side(parts)
         if x.shape[1] != (n := self.down[0][0].in_channels):
             raise ValueError(f"this discriminator sees {n} channels, got {' + '.join(str(p.shape[1]) for p in parts)}")
-        check_room(x, 2**(len(self.down) + 1), "Discriminator")
+        check_room(x, max(4, 2**(len(self.down) - 1) + 1), "Discriminator")
         for layer in (*self.down, *self.blocks): x = layer(x)
         return x.sigmoid() if self.sigmoid else x
