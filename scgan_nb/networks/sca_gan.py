@@ -71,8 +71,8 @@ def up_norm(in_channels, out_channels):
 def check_room(x, least, name):
     "Raise a ValueError if an image is too small for the reflected borders of a network."
     if min(x.shape[-2:]) >= least: return
-    raise ValueError(f"{name} needs images of at least {least}x{least} pixels, got {x.shape[-2]}x{x.shape[-1]}: enlarge "
-                     f"them")
+    raise ValueError(f"{name} needs images of at least {least}x{least} pixels, got {x.shape[-2]}x{x.shape[-1]}: "
+                     f"enlarge them")
 
 class PCTNet(nn.Module, PyTorchModelHubMixin):
     "Prior content transfer: edges of the target image from edges of the source and the target pose."
@@ -305,7 +305,8 @@ class PoseTransfer(nn.Module, PyTorchModelHubMixin):
         super().__init__()
         self.batch_statistics = batch_statistics
         self.pct = PCTNet(pct_width, n_blocks, edge_dim, pose_dim).requires_grad_(False)
-        self.isnet = ISNet(size, width, z_dim, style_width, edge_dim, pose_dim, hidden, content_weight, halvings, aspect)
+        self.isnet = ISNet(size, width, z_dim, style_width, edge_dim, pose_dim, hidden, content_weight, halvings,
+                           aspect)
         self.train()
 
     def train(self, mode:bool=True):

@@ -50,7 +50,7 @@ class VGG(nn.Module):
     "Images (B,3,H,W) in [-1,1] -> a list of feature maps, one per tap."
     def __init__(self,
         arch:str="vgg19", # or "vgg16"
-        taps:tuple=RELU_1, # names of layers, such as "relu3_2" (or "r32"), "conv3_2" or "pool3", in the order of the output
+        taps:tuple=RELU_1, # layers, such as "relu3_2" (or "r32"), "conv3_2" or "pool3", in the order of the output
         normalize:bool=False, # to ImageNet's mean and deviation
         pool:str="max", # or "avg"
     ):

@@ -53,8 +53,8 @@ def seed_size(
     aspect = given.get("aspect") or 256/176
     heights = [h for h in range(1, area + 1) if h*round(h/aspect) == area]
     if not heights:
-        raise ValueError(f"the file tells only that the coarsest map has {area} cells, which fits no image with the ratio "
-                         f"{aspect:.3f} of height and width: pass size=(height, width)")
+        raise ValueError(f"the file tells only that the coarsest map has {area} cells, which fits no image with the "
+                         f"ratio {aspect:.3f} of height and width: pass size=(height, width)")
     return dict(size=(32*heights[0], round(32*heights[0]/aspect)))
 
 # %% ../../nbs/official/30_sca_gan.ipynb #b6f3ec7d
@@ -139,9 +139,8 @@ def discriminator_names(net):
     for k in (0, 1): # convolution, norm
         names |= {f"down.{i}.{k}": (f"model.{1 + 3*i + k}",) for i in range(n)}
         for i, block in enumerate(net.blocks):
-            dropped = len(block.body) - 5 # 1 with dropout
-            names |= {f"blocks.{i}.body.{(3 + dropped)*j + k}": (f"model.{1 + 3*n + i}.conv_block.{(4 + dropped)*j + k + 1}",)
-                      for j in (0, 1)}
+            theirs, step = f"model.{1 + 3*n + i}.conv_block", len(block.body) - 2 # layers between the convolutions
+            names |= {f"blocks.{i}.body.{step*j + k}": (f"{theirs}.{(step + 1)*j + k + 1}",) for j in (0, 1)}
     return with_state(names, net)
 
 # %% ../../nbs/official/30_sca_gan.ipynb #a7b2b3f0

@@ -74,7 +74,8 @@ def isnet(fixture, weights, inputs):
     net.isnet.encoder.register_forward_hook(note("style")); net.isnet.to_rgb.register_forward_hook(note("pre_tanh"))
     edge, image = net(*(inputs[n] for n in ("P1", "EP1", "BP2", "BEP2")), inputs.get("z"))
     again = net.isnet.paint(net.isnet.read(inputs["P1"]), edge, inputs["BP2"], inputs.get("z"))
-    return {**out, "fake_EP2": edge, "fake_P2": image if torch.allclose(again, image, atol=1e-6) else image*float("nan")}
+    same = torch.allclose(again, image, atol=1e-6)
+    return {**out, "fake_EP2": edge, "fake_P2": image if same else image*float("nan")}
 
 
 def vgg(fixture, weights, inputs):
@@ -89,13 +90,15 @@ def vgg(fixture, weights, inputs):
 def cx_loss(fixture, weights, inputs):
     "The constant b cancels in the similarity. A metric has its sigma in its name."
     T, sigma = inputs["featureT"], fixture["config"]["sigma"]
-    metrics = [o["name"] for o in fixture["outputs"] if o["name"].startswith("cx_metric_sigma")]
+    start = "cx_metric_sigma"
+    metrics = {o["name"]: float(o["name"].removeprefix(start)) for o in fixture["outputs"]
+               if o["name"].startswith(start)}
     I = 0.25*T.roll(1, -1) + inputs["noise"]
     loss = lambda t, i: contextual_loss(t, i, sigma, eps=OFFICIAL)
     whole, pieces = (contextual_loss(T, I, sigma, eps, piece) for eps, piece in ((OFFICIAL, 10**6), (1e-8, 7)))
     return {"loss": whole if torch.allclose(whole, pieces, rtol=1e-6) else whole*float("nan"),
             "loss_swapped": loss(I, T),
-            **{m: contextual_similarity(T, I, float(m.removeprefix("cx_metric_sigma")), OFFICIAL).mean() for m in metrics}}
+            **{m: contextual_similarity(T, I, sigma, OFFICIAL).mean() for m, sigma in metrics.items()}}
 
 
 def perceptual_network(weights, layers):
@@ -120,7 +123,7 @@ def l1_perceptual(fixture, weights, inputs):
 
 @torch.enable_grad()
 def losses(fixture, weights, inputs):
-    "The terms of a step in either phase; the discriminators that the fixture has, and the contextual loss if it has one."
+    "The terms of a step in either phase, with the discriminators and the loss networks that the fixture has."
     config, out = fixture["config"], {}
     fake, target = inputs["fake"].requires_grad_(), inputs["target"]
     given = {"PB": inputs["BP2"], "PP": inputs["source"]}
