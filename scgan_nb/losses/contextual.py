@@ -20,13 +20,14 @@ def directions(
     target:torch.Tensor, # (B,C,H,W) features
     fake:torch.Tensor, # (B,C,h,w) features
     eps:float=1e-8, # least length that counts; or OFFICIAL
+    mean:torch.Tensor|None=None, # (1,C,1,1) where the target is a part of a larger batch; None: its own
 )->tuple: # T (B,C,N), I (B,C,M)
     "Features as vectors of length 1, centred by the target's mean."
     if len(target) != len(fake) or target.shape[1] != fake.shape[1]:
         raise ValueError(f"target and fake must be (B,C,any,any) of equal B and C, got {tuple(target.shape)} and "
                          f"{tuple(fake.shape)}")
     target, fake = at_least_float32(target), at_least_float32(fake)
-    mean = target.mean((0, 2, 3), keepdim=True)
+    if mean is None: mean = target.mean((0, 2, 3), keepdim=True)
     centred = [(x - mean).flatten(2) for x in (target, fake)]
     length = lambda x: torch.linalg.vector_norm(x, dim=1, keepdim=True)
     return tuple(x/(length(x) if eps == OFFICIAL else length(x).clamp(min=eps)) for x in centred)
@@ -38,21 +39,22 @@ def best_matches(
     sigma:float,
 )->torch.Tensor: # (B,N)
     "The largest of CX_ji for each target feature, among some generated ones."
-    d = (1 - T.mT @ I)/2 # (B,N,m)
-    d = d/(d.amin(1, keepdim=True) + 1e-5)
-    return (-d/sigma).softmax(1).max(2).values
+    d = (1 - I.mT @ T)/2 # (B,m,N): a row for each column of the equations, so that a softmax reads neighbours in memory
+    unit = sigma*(d.min(2, keepdim=True).values + 1e-5)
+    return (d*(-1/unit)).softmax(2).max(1).values
 
 def contextual_similarity(
     target:torch.Tensor, # (B,C,H,W) features
     fake:torch.Tensor, # (B,C,h,w) features
     sigma:float=0.5, # bandwidth
-    eps:float=1e-8, # see `directions`
+    eps:float=1e-8, # eps and mean: see `directions`
+    mean:torch.Tensor|None=None,
     piece:int=512, # positions of `fake` at a time
 )->torch.Tensor: # (B,) in (0,1]
     "How well each feature of the target is met somewhere in the generated image."
     if not sigma > 0: raise ValueError(f"sigma must be above 0, got {sigma}")
     with full_precision(target.device):
-        T, I = directions(target, fake, eps)
+        T, I = directions(target, fake, eps, mean)
         pieces = I.split(piece, 2)
         keep = len(pieces) == 1 or not torch.is_grad_enabled()
         best = [best_matches(T, part, sigma) if keep else checkpoint(best_matches, T, part, sigma, use_reentrant=False,
@@ -64,7 +66,8 @@ def contextual_loss(
     fake:torch.Tensor, # (B,C,h,w) features of the generated image
     sigma:float=0.5, # see `contextual_similarity`
     eps:float=1e-8,
+    mean:torch.Tensor|None=None,
     piece:int=512,
 )->torch.Tensor: # scalar
     "-log of the similarity, mean over the batch."
-    return -contextual_similarity(target, fake, sigma, eps, piece).log().mean()
+    return -contextual_similarity(target, fake, sigma, eps, mean, piece).log().mean()

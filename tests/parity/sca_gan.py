@@ -95,7 +95,7 @@ def cx_loss(fixture, weights, inputs):
                if o["name"].startswith(start)}
     I = 0.25*T.roll(1, -1) + inputs["noise"]
     loss = lambda t, i: contextual_loss(t, i, sigma, eps=OFFICIAL)
-    whole, pieces = (contextual_loss(T, I, sigma, eps, piece) for eps, piece in ((OFFICIAL, 10**6), (1e-8, 7)))
+    whole, pieces = (contextual_loss(T, I, sigma, eps, piece=piece) for eps, piece in ((OFFICIAL, 10**6), (1e-8, 7)))
     return {"loss": whole if torch.allclose(whole, pieces, rtol=1e-6) else whole*float("nan"),
             "loss_swapped": loss(I, T),
             **{m: contextual_similarity(T, I, sigma, OFFICIAL).mean() for m, sigma in metrics.items()}}
