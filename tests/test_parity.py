@@ -33,6 +33,8 @@ def test_fixtures_of_this_repository_are_found():
     assert {f["net"] for _, f in find(SHIPPED/"semantic_composition")} >= {"scc_train", "scn_train",
                                                                            "sc_resnet_block_train", "losses",
                                                                            "train_step_multiscale", "train_step_fpse"}
+    assert {f["net"] for _, f in find(SHIPPED/"sca_gan")} >= {"pctnet", "csdeblk", "style_encoder", "vgg_conv", "cx_loss",
+                                                              "l1_perceptual", "losses_is", "losses_pct"}
 
 
 @pytest.mark.parametrize("system", systems())

@@ -78,6 +78,7 @@ class Official:
     read:Callable # (weights, given) -> arguments of the class, read from shapes; `given` are those that the user passed
     names:Callable # our network -> {our layer or tensor: (its official name that counts, further names of the same...)}
     within:str|tuple=() # the way to the state dict in the file: keys, or prefixes of names ending with "."
+    inside:str="" # prefix, ending with ".", under which the files of a larger network hold this one
     leaves:dict=field(default_factory=dict) # {our leaf: official leaf} where they differ
     dead:tuple=() # patterns of official tensors that no forward uses, such as "*.kernel"
     convert:dict=field(default_factory=dict) # {end of our name, perhaps a pattern: (to ours, to theirs)}
@@ -284,6 +285,7 @@ def load_official(
     entry = find("official", name)
     where = "the state dict" if isinstance(source, Mapping) else str(source)
     weights = read_weights(source, entry.within if within is None else within)
+    if entry.inside and within is None: weights = step_into(weights, entry.inside)
     try: net = entry.net(**{**entry.read(weights, config), **config})
     except (ValueError, RuntimeError, ArithmeticError, LookupError, TypeError, AttributeError, MemoryError) as e:
         raise ValueError(f"{where}: {e}. Fix: pass the file of {name}") from e
