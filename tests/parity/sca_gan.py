@@ -2,6 +2,7 @@
 import torch
 from torch.nn import functional as F
 
+from scgan_nb.datasets.poses import heat_maps, joints_of, moved_edges
 from scgan_nb.losses.adversarial import critic_loss, generator_loss
 from scgan_nb.losses.contextual import OFFICIAL, contextual_loss, contextual_similarity
 from scgan_nb.losses.perceptual import perceptual_loss
@@ -156,6 +157,19 @@ def losses(fixture, weights, inputs):
     return out
 
 
+def data_pose(fixture, weights, inputs):
+    "Heat maps, their peaks, and edges moved as the published program moves them."
+    config = fixture["config"]
+    poses = [inputs[f"keypoints_{which}_yx"].float() for which in ("source", "target")]
+    source, target = (p.masked_fill((p < 0).any(1, keepdim=True), float("nan"))[None] for p in poses)
+    maps = heat_maps(source, tuple(config["size"]), float(config["sigma"]))
+    edge = inputs["person_edge"].float()[None, None]/127.5 - 1
+    move = dict(radius=config["crop_radius"], scale="published", border="published")
+    plates, one = (moved_edges(edge, source, target, **move, one_channel=both)[0] for both in (False, True))
+    return {"heat_source": maps[0], "peaks_source": joints_of(maps)[0].nan_to_num(-1), "BEP2_raw": (plates + 1)/2,
+            "BEP2c1_raw": (one[0] + 1)/2, "BEP2_norm_minmax": torch.stack([plates.min(), plates.max()])}
+
+
 ADAPTERS = {
     "pctnet": Adapter("ResnetGenerator", pctnet),
     "netD": Adapter("ResnetDiscriminator", discriminator),
@@ -166,4 +180,5 @@ ADAPTERS = {
     "cx_loss": Adapter("CXLoss", cx_loss),
     "l1_perceptual": Adapter("L1_plus_perceptualLoss", l1_perceptual),
     "losses": Adapter("backward_D_*", losses),
+    "data_pose": Adapter("crop_shift", data_pose),
 }
