@@ -306,7 +306,7 @@ class Sheet(dict):
 
     def view(self, f):
         "The same sheet with f applied to every tensor, at the moment that it is asked for."
-        go = lambda v: {k: go(w) for k, w in v.items()} if isinstance(v, dict) else [go(w) for w in v] if isinstance(v,
+        go = lambda v: type(v)({k: go(w) for k, w in v.items()}) if isinstance(v, dict) else [go(w) for w in v] if isinstance(v,
                 list) else f(v)
         return Sheet(_from=(self, go))
 
