@@ -150,7 +150,7 @@ def draw_person(
 # %% ../../nbs/worlds/31_people_params.ipynb #a96ba099
 JOINTS = ("nose", "neck", "r_shoulder", "r_elbow", "r_wrist", "l_shoulder", "l_elbow", "l_wrist", "r_hip", "r_knee",
           "r_ankle", "l_hip", "l_knee", "l_ankle", "r_eye", "l_eye", "r_ear", "l_ear")
-HEAD = .268 # one unit of the head in the frame
+HEAD = .292 # one unit of the head in the frame
 
 # %% ../../nbs/worlds/31_people_params.ipynb #a45b1f11
 def lengths(
@@ -161,7 +161,7 @@ def lengths(
     return dict(torso=.545 + .015*m + .010*p["tall"], shoulder=.178 + .030*m + .008*p["broad"],
                 hip=.102 - .006*m + .005*p["hips"], upper=.300 + .012*m + .008*p["arms"], fore=.262 + .012*m + .007*p["arms"],
                 thigh=.475 + .010*m + .012*p["legs"] + .008*p["tall"], shin=.455 + .010*m + .012*p["legs"] + .008*p["tall"],
-                neck=.262 + .006*p["tall"], head=HEAD + 0*m)
+                neck=.276 + .006*p["tall"], head=HEAD + 0*m)
 
 # %% ../../nbs/worlds/31_people_params.ipynb #afdcc3b9
 ARMS = { #       out  fwd  bend  twist  spread weight
@@ -300,7 +300,7 @@ def framed(
     low, sole = j[:, :, 1].amax(1), .075
     high = torch.minimum(j[:, :, 1].amin(1) - .05, j[:, 14:, 1].mean(1) - .80*HEAD)
     left, right = j[:, :, 0].amin(1) - .10, j[:, :, 0].amax(1) + .10
-    zoom = torch.minimum(torch.minimum(2.36/(low + sole - high), 1.86/(right - left)), 1.03 + .03*bell(u["zoom"]))
+    zoom = torch.minimum(torch.minimum(2.44/(low + sole - high), 1.90/(right - left)), 1.10 + .03*bell(u["zoom"]))
     room = .95 - zoom*(right - left)/2
     x = torch.minimum(.05*bell(u["x"]).abs(), room.clamp(min=0))*torch.sign(u["x"] - .5) - zoom*(left + right)/2*.8 - zoom*j[:, 1, 0]*.2
     y = FLOOR - zoom*(low + sole)
