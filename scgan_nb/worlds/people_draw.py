@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['CLOTH', 'FLESH', 'LINE', 'person_colours', 'ink', 'lit', 'shape_of', 'blank', 'around', 'some', 'put', 'rule',
-           'shadow', 'paint_wall', 'paint_shadow', 'limb', 'cut', 'bands', 'pattern', 'dyed', 'leg_joints', 'foot',
-           'paint_leg', 'paint_trouser_leg', 'paint_shoe', 'paint_legs', 'cubic', 'curve', 'add_torso', 'torso',
+           'shadow', 'oval', 'paint_wall', 'paint_shadow', 'limb', 'cut', 'bands', 'pattern', 'dyed', 'leg_joints',
+           'foot', 'paint_leg', 'paint_trouser_leg', 'paint_shoe', 'paint_legs', 'cubic', 'curve', 'add_torso', 'torso',
            'neck_hole', 'paint_torso', 'paint_top', 'paint_emblem', 'paint_collar', 'paint_roll', 'paint_hood',
            'paint_hips', 'paint_skirt', 'skirt_shape', 'paint_jacket', 'arm_joints', 'behind', 'paint_arm',
            'paint_hand', 'paint_arms', 'add_head', 'head_coordinates', 'hold', 'paint_ear', 'paint_head', 'paint_face',
            'paint_beard', 'paint_hair', 'paint_ball', 'paint_glasses', 'paint_hat', 'paint_fall', 'paint_falls',
-           'paint_all', 'draw_people']
+           'joints_seen', 'paint_all', 'draw_people']
 
 # %% ../../nbs/worlds/32_people_draw.ipynb #95c9ecc8
 import math
@@ -190,6 +190,10 @@ def shadow(
     "Darken what is painted already around a shape, but not the wall."
     t = spot((d.clamp(min=0)/reach)**2).mul_(strength).mul_((q.canvas[3] > 0).float())
     q.canvas[:3].mul_(1 - t*q.x.new_tensor([.85, 1., .9]).view(3, 1, 1, 1))
+def oval(x:Tensor, y:Tensor, a, b)->Tensor:
+    "Distance to an ellipse about the origin with half axes a and b, about."
+    k = ((x/a)**2 + (y/b)**2).sqrt()
+    return (k - 1)*(k + 1e-6)/(((x/(a*a))**2 + (y/(b*b))**2).sqrt() + 1e-6)
 
 # %% ../../nbs/worlds/32_people_draw.ipynb #6a6ffad1
 def paint_wall(s:Sheet):
@@ -913,7 +917,7 @@ def paint_hat(h):
     o = place(h.R, 0, -.27, -.06)
     x, y = h.hx - o[0], h.hy - o[1]
     tilt = .20 + h.R[:, 2, 1, None, None]*.0
-    brim = ((x/.80)**2 + (y/(.80*tilt))**2).sqrt().sub(1)*.16 + (1 - is_(3))*9
+    brim = oval(x, y, .80, .80*tilt) + (1 - is_(3))*9
     hold(h, brim, lit(main*.92, (t + .0)), "hat")
     hold(h, dome, lit(main, t), "hat", z=z)
     cuff = torch.maximum(torch.maximum(d - .025, v - line - .01), line - .14 - v)
@@ -922,8 +926,8 @@ def paint_hat(h):
     hold(h, ribbon, lit(band, t), line=.6)
     f = place(h.R, 0, -.26, .60)
     g = place(h.R, 0, -.26, .20)
-    vis = ((h.hx - (f[0] + g[0])/2)/(.34*h.head_cos.abs() + .30*h.head_sin.abs() + .06))**2 + ((h.hy - (f[1] + g[1])/2 - .03)/(.085 + .05*h.head_cos.clamp(min=0)))**2
-    visor = vis.sqrt().sub(1)*.12 + (1 - is_(2))*9 + (h.head_cos < -.3)*9
+    visor = oval(h.hx - (f[0] + g[0])/2, h.hy - (f[1] + g[1])/2 - .03, .34*h.head_cos.abs() + .30*h.head_sin.abs() + .06,
+                 .085 + .05*h.head_cos.clamp(min=0)) + (1 - is_(2))*9 + (h.head_cos < -.3)*9
     hold(h, visor, lit(band, t), "hat")
 
 def paint_fall(q:Sheet):
@@ -956,7 +960,50 @@ def paint_falls(s:Sheet, front:bool):
     around(s, [(x - .2*s.hs*s.head_sin, y + .4*s.hs, .85*s.hs*1.25), (x - .6*s.hs*s.head_sin*(s.tail), y + .5*s.hs, .75*s.hs)],
            paint_fall, has & ((s.head_cos < .25) == front))
 
-# %% ../../nbs/worlds/32_people_draw.ipynb #94657f38
+# %% ../../nbs/worlds/32_people_draw.ipynb #d85ca41c
+def joints_seen(
+    p:dict, # params of single pictures
+)->Tensor: # (B, 18) bool
+    "Which joints an observer can see."
+    s = blank(p, (16, 12))
+    add_torso(s); add_head(s)
+    k, seen = s.scale, {}
+    turned = lambda x, y, z: place(s.R, x, y, z)[2].flatten()
+    seen["nose"] = turned(0, .20, .47) > -.10
+    for side, d in (("r", -1), ("l", 1)):
+        seen[f"{side}_eye"], seen[f"{side}_ear"] = turned(d*.42, -.05, .9) > .10, turned(d*1., 0, -.1) > -.25
+    legs = [leg_joints(s, near) for near in (False, True)]
+    def covered(joint, depth, by_legs):
+        "Whether a point behind the body lies behind it."
+        s.x, s.y = s.j[joint][0], s.j[joint][1]
+        d = torch.maximum(torso(s).d, (torso(s).t - 1.05)*torso(s).long)
+        if by_legs:
+            for hip, knee, ankle, _ in legs: d = torch.minimum(d, limb(s, hip, knee, ankle, .07*k, .056*k, .036*k).d)
+            d = torch.minimum(d, disc(s.x - s.skull[0], s.y - s.skull[1], .45*s.hs))
+        return ((d < -.012*k) & depth).flatten()
+    for near in (False, True):
+        arm = arm_joints(s, near)
+        upper, fore = behind(s, arm)
+        left = arm[-1].flatten()
+        for name, flag in (("elbow", upper & fore), ("wrist", fore)):
+            for side, mine in (("r", ~left), ("l", left)):
+                hidden = covered(f"{side}_{name}", flag, True)
+                seen[f"{side}_{name}"] = torch.where(mine, ~hidden, seen.get(f"{side}_{name}", ~hidden))
+        for name in FACE: # a raised arm may cover the face
+            s.x, s.y = s.j[name][0], s.j[name][1]
+            tip = [b + .4*(b - a) for a, b in zip(*arm[1:3])]
+            d = torch.minimum(limb(s, *arm[:3], .05*k, .045*k, .034*k).d, stroke(s.x, s.y, arm[2], tip, .033*k, .022*k)[0])
+            seen[name] = seen[name] & ~((d < -.004*k) & ~fore).flatten()
+    near, far = legs[1], legs[0]
+    for name, at in (("knee", 1), ("ankle", 2)):
+        s.x, s.y = far[at][0], far[at][1]
+        hidden = (limb(s, near[0], near[1], near[2], .07*k, .054*k, .034*k).d < -.012*k).flatten()
+        left = far[3].flatten()
+        seen[f"l_{name}"], seen[f"r_{name}"] = ~(hidden & left), ~(hidden & ~left)
+    always = torch.ones(len(p["yaw"]), dtype=torch.bool, device=p["yaw"].device)
+    return torch.stack([seen.get(n, always) for n in JOINTS], 1)
+
+# %% ../../nbs/worlds/32_people_draw.ipynb #21c88449
 def paint_all(s:Sheet):
     "A person before a wall, from the back to the front."
     k = s.scale
@@ -974,11 +1021,11 @@ def paint_all(s:Sheet):
     around(s, body + skirt, paint_torso)
     coat = [(s.middle[0] + side*.14*k, j["neck"][1] + (s.middle[1] - j["neck"][1])*s.jacket_hem, .12*k) for side in (-1, 1)]
     around(s, body + coat, paint_jacket, s.jacket > 0)
-    around(s, [(s.skull[0], s.skull[1] - .1*s.hs, .98*s.hs)], paint_head)
+    around(s, [(s.skull[0], s.skull[1] - .1*s.hs, 1.04*s.hs)], paint_head)
     paint_falls(s, True)
     paint_arms(s, True)
 
-# %% ../../nbs/worlds/32_people_draw.ipynb #1ac370e8
+# %% ../../nbs/worlds/32_people_draw.ipynb #6a15c478
 def draw_people(
     p:dict, # params of single pictures, (B, ...) each
     size=(128, 96), # pixels, or (height, width)

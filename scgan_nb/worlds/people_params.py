@@ -5,8 +5,10 @@
 # %% auto #0
 __all__ = ['NECKLINES', 'TOPS', 'BOTTOMS', 'JACKETS', 'SHOES', 'PATTERNS', 'HAIR_MEASURES', 'HAIRCUTS', 'HAIR_TONES', 'HATS',
            'SKIN', 'HAIR', 'OUTFITS', 'DENIM', 'WALLS', 'BUILD', 'PERSON', 'JOINTS', 'HEAD', 'ARMS', 'LEGS', 'LIMITS',
-           'VIEW', 'CAMERA', 'FACE', 'FLOOR', 'ROLES', 'row_of', 'draw_person', 'lengths', 'draw_angles', 'bone',
-           'skeleton', 'framed', 'draw_view', 'people_params', 'one_view']
+           'VIEW', 'CAMERA', 'FACE', 'FLOOR', 'ROLES', 'PEOPLE_ATTRIBUTES', 'row_of', 'draw_person', 'lengths',
+           'draw_angles', 'bone', 'skeleton', 'framed', 'draw_view', 'people_params', 'one_view', 'to_frame',
+           'frame_joints', 'pixel_joints', 'body_scale', 'lifted', 'depths', 'with_pose', 'people_attributes',
+           'with_people_attrs']
 
 # %% ../../nbs/worlds/31_people_params.ipynb #71278cb8
 import math
@@ -338,3 +340,167 @@ def one_view(
     "The params of one picture of each pair."
     other = [r for r in ROLES if r != role][0] + "_"
     return {k.removeprefix(role + "_"): v for k, v in p.items() if not k.startswith(other)}
+
+# %% ../../nbs/worlds/31_people_params.ipynb #7d243a90
+def to_frame(
+    size, # pixels, or (height, width)
+)->tuple: # pixels per unit, row and column of the middle
+    "How pixels and the frame belong together."
+    h, w = (size, size) if isinstance(size, int) else size
+    return min(h/(8/3), w/2), (h - 1)/2, (w - 1)/2
+
+def frame_joints(
+    pose:Tensor, # (B, 18, 2), (y, x) in pixels
+    size, # pixels, or (height, width)
+)->Tensor: # (B, 18, 2), (x, y) in the frame
+    "Joints from pixels to the frame."
+    unit, y, x = to_frame(size)
+    return torch.stack([(pose[..., 1] - x)/unit, (pose[..., 0] - y)/unit], -1)
+
+def pixel_joints(
+    joints:Tensor, # (B, 18, 2 or 3), (x, y, ...) in the frame
+    size, # pixels, or (height, width)
+)->Tensor: # (B, 18, 2), (y, x) in pixels
+    "Joints from the frame to pixels."
+    unit, y, x = to_frame(size)
+    return torch.stack([joints[..., 1]*unit + y, joints[..., 0]*unit + x], -1)
+
+# %% ../../nbs/worlds/31_people_params.ipynb #21584a7c
+def _or(a, b): return torch.where(a.isnan(), b, a)
+
+def body_scale(
+    j:dict, # name -> (B, 2), NaN where missing
+    n:dict, # from `lengths`
+)->Tensor: # (B,)
+    "The size of a body on the page: that of its longest part, compared with what it should be."
+    span = lambda a, b: (j[a] - j[b]).norm(dim=1)
+    hips = (j["r_hip"] + j["l_hip"])/2
+    parts = [(j["neck"] - hips).norm(dim=1)/n["torso"]]
+    for s in "rl":
+        parts += [span(f"{s}_hip", f"{s}_knee")/n["thigh"], span(f"{s}_knee", f"{s}_ankle")/n["shin"],
+                  span(f"{s}_shoulder", f"{s}_elbow")/n["upper"], span(f"{s}_elbow", f"{s}_wrist")/n["fore"]]
+    return torch.stack(parts).nan_to_num(0.).amax(0).clamp(.15, 1.6)
+
+# %% ../../nbs/worlds/31_people_params.ipynb #40f07fb0
+def lifted(
+    xy:Tensor, # (B, 18, 2), (x, y) in the frame, NaN where missing
+    p:dict, # params of persons
+)->dict: # joints (B,18,3), scale, yaw (B,), head (B,3)
+    "What a flat pose tells of the body in space."
+    n, j = lengths(p), dict(zip(JOINTS, xy.unbind(1)))
+    seen = {k: ~v.isnan().any(1) for k, v in j.items()}
+    shift = lambda v, dx, dy: v + torch.stack([dx + 0*v[:, 0], dy + 0*v[:, 0]], 1)
+    j["neck"] = _or(_or(j["neck"], (j["r_shoulder"] + j["l_shoulder"])/2), shift((j["r_hip"] + j["l_hip"])/2, 0, -n["torso"]))
+    j["neck"] = _or(_or(j["neck"], shift(j["nose"], 0, .7*HEAD)), torch.zeros_like(j["neck"]))
+    for a, b in (("r", "l"), ("l", "r")):
+        j[f"{a}_shoulder"] = _or(j[f"{a}_shoulder"], 2*j["neck"] - j[f"{b}_shoulder"])
+        j[f"{a}_hip"] = _or(j[f"{a}_hip"], j[f"{b}_hip"])
+    size = body_scale(j, n)
+    apart = (j["l_shoulder"] - j["r_shoulder"])[:, 0]/(2*n["shoulder"]*size)
+    cos = _or(apart, torch.where(seen["nose"] | seen["r_eye"] | seen["l_eye"], 1., -1.)).clamp(-1, 1)
+    nose = ((j["nose"] - j["neck"])[:, 0]/(.6*HEAD*size)).clamp(-1, 1)
+    ears = seen["r_ear"].float() - seen["l_ear"].float() # of a face in profile one ear shows
+    side = torch.where(seen["nose"], torch.where(nose.abs() > .25, nose.sign(), ears), 0.)
+    sin = side*(1 - cos*cos).sqrt()
+    yaw = torch.atan2(sin, torch.where(cos.abs() + sin.abs() < .1, 1., cos))
+    sin, cos = yaw.sin(), yaw.cos()
+    for s, d in (("r", -1), ("l", 1)):
+        j[f"{s}_shoulder"] = _or(j[f"{s}_shoulder"], shift(j["neck"], d*cos*n["shoulder"]*size, 0))
+        j[f"{s}_hip"] = _or(j[f"{s}_hip"], shift(j["neck"], d*cos*n["hip"]*size, n["torso"]*size))
+        for a, b, bone, dx in (("shoulder", "elbow", "upper", .1), ("elbow", "wrist", "fore", -.1), ("hip", "knee", "thigh", 0.),
+                               ("knee", "ankle", "shin", 0.)):
+            j[f"{s}_{b}"] = _or(j[f"{s}_{b}"], shift(j[f"{s}_{a}"], d*cos*dx*n[bone]*size, .97*n[bone]*size))
+    return dict(joints=torch.stack([j[k] for k in JOINTS], 1), scale=size, yaw=yaw, seen=seen, nose=nose, ears=ears)
+
+# %% ../../nbs/worlds/31_people_params.ipynb #8c1da0b7
+def depths(
+    flat:dict, # from `lifted`
+    p:dict, # params of persons
+)->Tensor: # (B, 18)
+    "How near the joints are: a limb that looks too short for its person points forward, a shin backward."
+    n, j, size = lengths(p), dict(zip(JOINTS, flat["joints"].unbind(1))), flat["scale"]
+    sin, cos, z = flat["yaw"].sin(), flat["yaw"].cos(), dict(neck=0*size)
+    for s, d in (("r", -1), ("l", 1)):
+        z[f"{s}_shoulder"], z[f"{s}_hip"] = -d*sin*n["shoulder"]*size, -d*sin*n["hip"]*size
+        toward = torch.where(cos - .5*d*sin >= 0, 1., -1.)
+        for a, b, bone, way in (("shoulder", "elbow", "upper", 1), ("elbow", "wrist", "fore", 1), ("hip", "knee", "thigh", 1),
+                                ("knee", "ankle", "shin", -1)):
+            long, short = .96*n[bone]*size, (j[f"{s}_{a}"] - j[f"{s}_{b}"]).norm(dim=1)
+            z[f"{s}_{b}"] = z[f"{s}_{a}"] + way*toward*(long*long - short*short).clamp(min=0).sqrt()
+        hide = ~flat["seen"][f"{s}_wrist"] & ~flat["seen"][f"{s}_elbow"] # an arm that nobody has seen is behind the body
+        for k in ("elbow", "wrist"): z[f"{s}_{k}"] = torch.where(hide, -.3*size, z[f"{s}_{k}"])
+    return torch.stack([z.get(k, 0*size) for k in JOINTS], 1)
+
+# %% ../../nbs/worlds/31_people_params.ipynb #4f148da5
+def with_pose(
+    p:dict, # params of single pictures
+    pose:Tensor, # (B, 18, 2), (y, x) in pixels, NaN where missing
+    size, # of the picture that the pose belongs to: pixels, or (height, width)
+)->dict: # params
+    "The same persons in a given pose."
+    if pose.shape[-2:] != (18, 2): raise ValueError(f"a pose has shape (B, 18, 2), not {tuple(pose.shape)}. Fix: give 18 joints, each as (y, x)")
+    xy = frame_joints(pose.to(p["yaw"]), size)
+    flat = lifted(xy, p)
+    j, hs = torch.cat([flat["joints"], depths(flat, p)[..., None]], 2), HEAD*flat["scale"]
+    at = lambda k: j[:, JOINTS.index(k), :2]
+    ears = (at("r_ear") + at("l_ear"))/2
+    look = _or((at("nose") - ears)[:, 0]/(.53*hs), flat["ears"]).clamp(-1, 1).asin()
+    look = torch.where(flat["seen"]["nose"], look, torch.where(flat["yaw"].cos() < .3, math.pi - 0*look, 0*look))
+    tilt = at("l_ear") - at("r_ear")
+    tilt = _or(torch.atan2(tilt[:, 1]*tilt[:, 0].sign(), tilt[:, 0].abs()), 0*look).clamp(-.5, .5)
+    head = torch.stack([look, 0*look, torch.where(tilt.abs() < .45, tilt, 0*tilt)], 1)
+    R, face = rotation(*head.unbind(1)), xy.new_tensor(list(FACE.values()))
+    face = torch.stack([sum(R[:, None, i, k]*face[None, :, k] for k in range(3)) for i in range(3)], 2)*hs[:, None, None]
+    there = torch.stack([at(k) for k in FACE], 1) - face[..., :2] # where each point of the face wants the skull
+    middle = there.nanmean(1)
+    middle = _or(middle, at("neck") - torch.stack([0*hs, lengths(p)["neck"]*flat["scale"]*.92], 1))
+    skull = torch.cat([middle, 0*middle[:, :1]], 1)
+    for k, f in zip(FACE, face.unbind(1)): j[:, JOINTS.index(k)] = skull + f
+    return p | dict(joints=j, scale=flat["scale"], yaw=flat["yaw"], head=head)
+
+# %% ../../nbs/worlds/31_people_params.ipynb #364abdd5
+PEOPLE_ATTRIBUTES = ["Male", "Long_Hair", "Beard", "Glasses", "Hat", "Jacket", "Long_Sleeves", "Patterned", "Dress", "Skirt",
+                     "Trousers", "Shorts", "Boots"]
+
+def people_attributes(
+    p:dict, # params
+)->Tensor: # (B, 13) float, 0 or 1, in the order of PEOPLE_ATTRIBUTES
+    "What is true of these persons."
+    hair = dict(zip(HAIR_MEASURES, row_of(HAIRCUTS, p["haircut"])))
+    kind, end, *_ = row_of(BOTTOMS, p["bottom"])
+    dress, legs = p["dress"] > .5, kind < .5
+    facts = [p["male"] > .5, (hair["fall"] > 0) | (hair["tail"] > 0), p["beard"] > 0, p["glasses"] > 0, p["hat"] > 0, p["jacket"] > 0,
+             (p["jacket"] > 0) | (row_of(TOPS, p["top"])[0] > 1.2), p["pattern"] > 0, dress, ~legs & ~dress, legs & ~dress & (end > 1.2),
+             legs & ~dress & (end < 1.2), p["shoes"] == 2]
+    return torch.stack(facts, 1).float()
+
+# %% ../../nbs/worlds/31_people_params.ipynb #656ba1c3
+def with_people_attrs(
+    p:dict, # params
+    **attrs, # such as Hat=1, Skirt=0
+)->dict: # params
+    "The same persons with attributes switched on or off."
+    wear, cut, top = (list(t).index for t in (BOTTOMS, HAIRCUTS, TOPS))
+    for name, on in attrs.items():
+        if name not in PEOPLE_ATTRIBUTES: raise KeyError(f"no attribute {name!r}; there are {', '.join(PEOPLE_ATTRIBUTES)}")
+        kind, end, *_ = row_of(BOTTOMS, p["bottom"])
+        hair = dict(zip(HAIR_MEASURES, row_of(HAIRCUTS, p["haircut"])))
+        keep = lambda key, test, other: torch.where(test, p[key], torch.full_like(p[key], float(other)))
+        long = (hair["fall"] > 0) | (hair["tail"] > 0)
+        legs = lambda test, other: dict(dress=0, bottom=keep("bottom", test, other))
+        sleeve = row_of(TOPS, p["top"])[0]
+        moves = dict(
+            Male=(dict(male=1, dress=0, haircut=keep("haircut", hair["men"] > 0, cut("crop")), bottom=keep("bottom", kind < .5, wear("straight"))),
+                  dict(male=0, beard=0, haircut=keep("haircut", hair["women"] > 0, cut("bob")))),
+            Long_Hair=(dict(haircut=keep("haircut", long, cut("long"))), dict(haircut=keep("haircut", ~long, cut("crop")))),
+            Beard=(dict(beard=keep("beard", p["beard"] > 0, 1)), dict(beard=0)), Glasses=(dict(glasses=keep("glasses", p["glasses"] > 0, 1)), dict(glasses=0)),
+            Hat=(dict(hat=keep("hat", p["hat"] > 0, 1)), dict(hat=0)), Jacket=(dict(jacket=keep("jacket", p["jacket"] > 0, 1)), dict(jacket=0)),
+            Long_Sleeves=(dict(top=keep("top", sleeve > 1.2, top("long sleeves"))), dict(jacket=0, top=keep("top", sleeve < 1.2, top("tee")))),
+            Patterned=(dict(pattern=keep("pattern", p["pattern"] > 0, 1)), dict(pattern=0)),
+            Dress=(dict(dress=1, tuck=0, bottom=keep("bottom", kind > .5, wear("a-line")), top=keep("top", p["top"] < 7, top("tee"))), dict(dress=0)),
+            Skirt=(legs(kind > .5, wear("a-line")), dict(bottom=keep("bottom", (kind < .5) | (p["dress"] > .5), wear("straight")))),
+            Trousers=(legs((kind < .5) & (end > 1.2), wear("straight")), dict(bottom=keep("bottom", (kind > .5) | (end < 1.2), wear("shorts")))),
+            Shorts=(legs((kind < .5) & (end < 1.2), wear("shorts")), dict(bottom=keep("bottom", (kind > .5) | (end > 1.2), wear("straight")))),
+            Boots=(dict(shoes=2), dict(shoes=keep("shoes", p["shoes"] != 2, 0))))[name][0 if on else 1]
+        p = p | {k: v if torch.is_tensor(v) else torch.full_like(p["male"], float(v)) for k, v in moves.items()}
+    return p
