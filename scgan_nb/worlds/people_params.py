@@ -287,7 +287,7 @@ def skeleton(
     j[:, :, 1] += CAMERA*j[:, :, 2]
     return dict(joints=j, yaw=a["yaw"], head=head)
 
-FACE = dict(nose=(0., .20, .47), r_eye=(-.17, 0., .37), l_eye=(.17, 0., .37), r_ear=(-.43, .06, -.06), l_ear=(.43, .06, -.06))
+FACE = dict(nose=(0., .165, .455), r_eye=(-.17, 0., .37), l_eye=(.17, 0., .37), r_ear=(-.43, .06, -.06), l_ear=(.43, .06, -.06))
 
 # %% ../../nbs/worlds/31_people_params.ipynb #0c117705
 FLOOR = 1.13 # where the soles of a standing person are
