@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['CLOTH', 'FLESH', 'LINE', 'HORIZON', 'person_colours', 'ink', 'lit', 'shape_of', 'blank', 'around', 'some', 'put',
            'rule', 'shadow', 'oval', 'backdrop', 'paint_wall', 'paint_shadow', 'limb', 'cut', 'bands', 'pattern',
-           'dyed', 'leg_joints', 'foot', 'paint_leg', 'paint_trouser_leg', 'paint_shoe', 'paint_legs', 'cubic', 'curve',
-           'add_torso', 'torso', 'neck_hole', 'paint_torso', 'paint_top', 'paint_emblem', 'paint_collar', 'paint_roll',
-           'paint_hood', 'paint_hips', 'paint_skirt', 'skirt_shape', 'paint_jacket', 'arm_joints', 'behind',
-           'paint_arm', 'paint_hand', 'paint_arms', 'add_head', 'head_coordinates', 'hold', 'paint_ear', 'paint_head',
-           'paint_face', 'paint_beard', 'paint_hair', 'paint_ball', 'paint_glasses', 'paint_hat', 'paint_fall',
-           'paint_falls', 'joints_seen', 'paint_all', 'draw_people']
+           'motif', 'dyed', 'leg_joints', 'foot', 'paint_leg', 'paint_trouser_leg', 'paint_shoe', 'paint_legs', 'cubic',
+           'curve', 'add_torso', 'torso', 'neck_hole', 'paint_torso', 'paint_top', 'paint_emblem', 'paint_collar',
+           'paint_roll', 'paint_hood', 'paint_hips', 'paint_skirt', 'skirt_shape', 'paint_jacket', 'paint_scarf',
+           'arm_joints', 'behind', 'paint_arm', 'paint_hand', 'paint_arms', 'add_head', 'head_coordinates', 'hold',
+           'paint_ear', 'paint_head', 'paint_face', 'paint_beard', 'paint_hair', 'paint_ball', 'paint_glasses',
+           'paint_hat', 'paint_fall', 'paint_falls', 'joints_seen', 'paint_all', 'draw_people']
 
 # %% ../../nbs/worlds/32_people_draw.ipynb #95c9ecc8
 import math
@@ -96,6 +96,7 @@ def blank(
     channels = 4 + lines + distance
     s.ink_at, s.depth_at = 4 if lines else None, channels - 1 if distance else None
     s.canvas = x.new_zeros(channels, n, h, w)
+    if distance: s.canvas[-1] = -1 # the wall
     s.j = {k: [p["joints"][:, i, a, None, None] for a in range(3)] for i, k in enumerate(JOINTS)}
     angle = torch.stack([p["yaw"], p["head"][:, 0], p["azimuth"], p["elevation"]]).cpu().double()
     (s.sin, s.head_sin, sa, se), (s.cos, s.head_cos, ca, ce) = ([v.to(p["yaw"])[:, None, None] for v in t]
@@ -312,6 +313,17 @@ def pattern(
     on((1, 2, 3, 4), lines); on((5, 6), dots)
     return first, second
 
+def motif(
+    q:Sheet,
+    kind, # (B,1,1) of PATTERNS
+    mask:Tensor|None, # from pattern
+    d:Tensor, # distance to the edge of the cloth
+):
+    "Draw the outlines of a pattern in the line drawing."
+    if not q.ink_at or mask is None: return
+    g = mask/(1 - .2*(kind == 3) - .5*(kind == 4)) % 1.0001 # checks have weaker tones
+    torch.maximum(q.canvas[4], (g*(1 - g)*2.4).clamp_(0, 1)*cover(d + .01*q.scale, q.px), out=q.canvas[4])
+
 def dyed(
     q:Sheet,
     name:str, # of a colour
@@ -381,6 +393,7 @@ def paint_trouser_leg(q, near):
     jean = (q.denim > 0).float()
     c.mul_(1 + jean*.07*spot(((m.t - .45)/.35)**2)*m.nz*m.nz)
     put(q, d, c, "trousers", z=hip[2] + (knee[2] - hip[2])*m.t.clamp(max=1))
+    motif(q, q.bottom_pattern, masks[0], d)
     hem = cover((end + .018*k).abs() - .0035*k, q.px)*cover(d, q.px)*.35
     q.canvas[:3].mul_(1 - hem)
     rule(q, torch.maximum((end + .018*k).abs(), m.d), .5)
@@ -521,6 +534,7 @@ def paint_top(q:Sheet):
     shadow(q, d, .34*step(.5, .9, m.t), .04*k)
     put(q, d, c, torch.where(q.dress > .5, PEOPLE.id("dress"), PEOPLE.id("top")), z=q.j["neck"][2] + .05*m.nz)
     q.cloth, q.cloth_light = d, light
+    motif(q, q.pattern, masks[0], d)
     some(q, q.pattern == 7, paint_emblem)
     is_ = lambda n: (q.neckline == n).float()
     band = cover((hole + .010*k).abs() - .0055*k, q.px)*cover(d, q.px)*(1 - is_(3))
@@ -634,6 +648,7 @@ def paint_skirt(q):
                     (nc*(1 + .3*nc*nc) - 1.4*q.yaw)*(.16*k)*(1 + .5*tc), t*long + .78*m.long*0)
     shadow(q, d, .30, .05*k)
     put(q, d, dyed(q, "bottom_dye", light, masks), torch.where(q.dress > .5, PEOPLE.id("dress"), PEOPLE.id("skirt")), z=q.j["neck"][2] + .05)
+    motif(q, torch.where(q.dress > .5, q.pattern, q.bottom_pattern), masks[0], d)
     belt = torch.maximum((t*long - .008*k + .012*k*nz).abs() - .018*k, d - .004*k) + (1 - q.belt)
     put(q, belt, lit(q.accent_2, light), line=.6)
     if q.ink_at:
@@ -690,7 +705,27 @@ def paint_jacket(q:Sheet):
     flap = torch.maximum((n.abs() - .62).abs()*w - .045*k, (low - .10*k).abs() - .008*k) + (q.cos < .2) + ((q.jacket != 1) & (q.jacket != 5))
     q.canvas[:3].mul_(1 - cover(flap, q.px)*.22*cover(shape + .01*k, q.px))
 
-# %% ../../nbs/worlds/32_people_draw.ipynb #f8ed5c51
+# %% ../../nbs/worlds/32_people_draw.ipynb #31f28d67
+def paint_scarf(q:Sheet):
+    "A scarf: one end hangs down in front, or over the back."
+    k, N = q.scale, q.j["neck"]
+    x, y = q.x - N[0] - .010*k*q.sin, q.y - N[1] + .018*k
+    end = stroke(q.x, q.y, (N[0] + (.045*q.part + .02*q.sin)*k, N[1] + .03*k), (N[0] + (.060*q.part + .02*q.sin)*k, N[1] + .30*k), .026*k, .036*k)[0]
+    end = torch.maximum(end, q.y - N[1] - .30*k)
+    fringe = cover((((q.x - N[0])/(.014*k)) % 1 - .5).abs()*.014*k - .0025*k, q.px)*step(.262*k, .268*k, q.y - N[1])
+    light = ((x/(.11*k)).clamp(-1, 1)*q.lamp[0]*.5 + .58 - 1.2*y/k).clamp(0, 1)
+    bars = cover(((q.y - N[1])/(.07*k) % 1 - .5).abs()*.07*k - .010*k, q.px)*.8
+    cloth = lambda t: lay(lit(q.accent_2, t), lit(q.accent, t), bars)
+    shadow(q, end, .34, .03*k)
+    put(q, end, cloth(.60 + 0*end), "scarf", z=N[2] + .10)
+    q.canvas[:3].mul_(1 - fringe*.35*cover(end, q.px))
+    roll = oval(x, y, (.088 + .012*q.cos.abs())*k, .046*k)
+    shadow(q, roll, .34, .03*k)
+    put(q, roll, lit(q.accent_2, light), "scarf", z=N[2] + .11)
+    fold = (y + .004*k - .35*x*x/k + .012*k*wave(x*(14/k) + 2)).abs() - .0030*k
+    q.canvas[:3].mul_(1 - cover(torch.maximum(fold, roll + .008*k), q.px)*.28)
+
+# %% ../../nbs/worlds/32_people_draw.ipynb #8a7d97b3
 def arm_joints(s:Sheet, near:bool)->list: # shoulder, elbow, wrist, and whether it is the left one
     "The far or the near arm."
     z = lambda k: s.j[f"{k}_elbow"][2] + s.j[f"{k}_shoulder"][2]
@@ -713,6 +748,7 @@ def paint_arm(q:Sheet):
     ra, rb, rc = (.047 + .007*q.male)*k, (.042 + .005*q.male)*k, (.029 + .004*q.male)*k
     start = [a + .10*(b - a) for a, b in zip(shoulder, elbow)]
     m = limb(q, start, elbow, wrist, ra, rb, rc, (.004, .006), (1 - q.with_upper, 1 - q.with_fore))
+    m.light = mix(m.light, (.72*q.lamp[2] + .13).clamp(0, 1), step(.40, .0, m.t).mul_(.8)) # at the shoulder, as on the torso
     label = torch.where(left, PEOPLE.id("l_arm"), PEOPLE.id("r_arm"))
     z = shoulder[2] + (elbow[2] - shoulder[2])*m.t.clamp(max=1) + (wrist[2] - elbow[2])*(m.t - 1).clamp(min=0)
     sleeve = torch.where(q.jacket > 0, 1.94, q.sleeve)
@@ -734,6 +770,7 @@ def paint_arm(q:Sheet):
     if jacket.any(): c = mix(c, lit(q.jacket_dye, light), jacket)
     label = torch.where(jacket > 0, PEOPLE.id("jacket"), torch.where(q.dress > .5, PEOPLE.id("dress"), PEOPLE.id("top")))
     put(q, s, c, label, z=z + .01)
+    motif(q, torch.where(jacket > 0, 0., q.pattern), masks[0], s)
     hem = cover((end + .020*k).abs() - .003*k, q.px)*cover(s, q.px)*.30
     q.canvas[:3].mul_(1 - hem)
     rule(q, torch.maximum((end + .020*k).abs(), s), .5)
@@ -765,7 +802,7 @@ def paint_arms(s:Sheet, front:bool):
         around(s, [(*s.arm[0][:2], .13*k), (*s.arm[1][:2], .13*k), (*s.arm[2][:2], .19*k)], paint_arm,
                (s.with_upper + s.with_fore) > 0)
 
-# %% ../../nbs/worlds/32_people_draw.ipynb #9d1ac2ac
+# %% ../../nbs/worlds/32_people_draw.ipynb #a41fb8e6
 def add_head(s:Sheet):
     "The solids of the head and where it is."
     m, R, bare = s.male, s.R, (s.hat == 0).float()
@@ -973,7 +1010,7 @@ def paint_falls(s:Sheet, front:bool):
     around(s, [(x - .2*s.hs*s.head_sin, y + .4*s.hs, .85*s.hs*1.25), (x - .6*s.hs*s.head_sin*(s.tail), y + .5*s.hs, .75*s.hs)],
            paint_fall, has & ((s.head_cos < .25) == front))
 
-# %% ../../nbs/worlds/32_people_draw.ipynb #d85ca41c
+# %% ../../nbs/worlds/32_people_draw.ipynb #88b34a5e
 def joints_seen(
     p:dict, # params of single pictures
 )->Tensor: # (B, 18) bool
@@ -1018,7 +1055,7 @@ def joints_seen(
     always = torch.ones(len(p["yaw"]), dtype=torch.bool, device=p["yaw"].device)
     return torch.stack([seen.get(n, always) for n in JOINTS], 1)
 
-# %% ../../nbs/worlds/32_people_draw.ipynb #21c88449
+# %% ../../nbs/worlds/32_people_draw.ipynb #7cbffb03
 def paint_all(s:Sheet):
     "A person before a wall, from the back to the front."
     k = s.scale
@@ -1035,11 +1072,12 @@ def paint_all(s:Sheet):
     around(s, body + skirt, paint_torso)
     coat = [(s.middle[0] + side*.14*k, j["neck"][1] + (s.middle[1] - j["neck"][1])*s.jacket_hem, .12*k) for side in (-1, 1)]
     around(s, body + coat, paint_jacket, s.jacket > 0)
+    around(s, [(*j["neck"][:2], .15*k), (j["neck"][0] + .05*s.part*k, j["neck"][1] + .24*k, .10*k)], paint_scarf, s.scarf > 0)
     around(s, [(s.skull[0], s.skull[1] - .1*s.hs, 1.04*s.hs)], paint_head)
     paint_falls(s, True)
     paint_arms(s, True)
 
-# %% ../../nbs/worlds/32_people_draw.ipynb #6a15c478
+# %% ../../nbs/worlds/32_people_draw.ipynb #f4105d27
 def draw_people(
     p:dict, # params of single pictures, (B, ...) each
     size=(128, 96), # pixels, or (height, width)

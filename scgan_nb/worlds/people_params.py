@@ -114,8 +114,8 @@ WALLS = torch.stack([colours(*row.split()) for row in '''
 # %% ../../nbs/worlds/31_people_params.ipynb #0c6567b0
 BUILD = ("tall", "broad", "waist", "hips", "legs", "arms")
 PERSON = ("male", "skin", "tint", "tone", "shade", "haircut", "part", "phase", "beard", "glasses", "hat", "outfit", "top",
-          "dress", "bottom", "jacket", "shoes", "tuck", "denim", "pattern", "scale", "pattern_2", "scale_2", "belt", "bag",
-          "scarf", "print", "socks") + BUILD
+          "dress", "bottom", "jacket", "shoes", "tuck", "denim", "pattern", "scale", "pattern_2", "scale_2", "belt",
+          "scarf", "print") + BUILD
 
 # %% ../../nbs/worlds/31_people_params.ipynb #833b7cc0
 def draw_person(
@@ -146,7 +146,7 @@ def draw_person(
                                                                              choose(u["shoes"], [.36, .2, .2, .24])),
                 tuck=tuck, denim=torch.where(trousers & (u["denim"] < .38), 1 + torch.floor(u["denim"]/.38*4), 0),
                 pattern=busy, pattern_scale=u["scale"], bottom_pattern=busy_2, bottom_scale=u["scale_2"],
-                belt=u["belt"] < .5, bag=u["bag"] < .0, scarf=u["scarf"] < .09, emblem=torch.floor((u["print"]*7) % 1*4), socks=u["socks"],
+                belt=u["belt"] < .5, scarf=u["scarf"] < .11, emblem=torch.floor((u["print"]*7) % 1*4),
                 **{k: bell(u[k]) for k in BUILD})
 
 # %% ../../nbs/worlds/31_people_params.ipynb #a96ba099
