@@ -61,7 +61,8 @@ class People(DrawnWorld):
         both = [one_view(params, role) for role in ROLES]
         drawn = self.draw({k: torch.cat([v, both[1][k]]) for k, v in both[0].items()})
         n = len(drawn["image"])//2
-        pair = {f"{role}_{k}": v[part] for role, part in zip(ROLES, (slice(0, n), slice(n, None))) for k, v in drawn.items()}
+        pair = {f"{role}_{k}": v[part] for role, part in zip(ROLES, (slice(0, n), slice(n, None))) for k,
+                v in drawn.items()}
         return Batch(pair, attrs=self.chosen(people_attributes(params)))
 
     def posed(self,

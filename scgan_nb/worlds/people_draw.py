@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['CLOTH', 'FLESH', 'LINE', 'HORIZON', 'person_colours', 'ink', 'lit', 'shape_of', 'blank', 'around', 'some', 'put',
            'rule', 'shadow', 'oval', 'backdrop', 'paint_wall', 'paint_shadow', 'limb', 'cut', 'bands', 'pattern',
-           'motif', 'dyed', 'leg_joints', 'foot', 'paint_leg', 'paint_trouser_leg', 'paint_shoe', 'paint_legs', 'cubic',
-           'curve', 'add_torso', 'torso', 'neck_hole', 'paint_torso', 'paint_top', 'paint_emblem', 'paint_collar',
-           'paint_roll', 'paint_hood', 'paint_hips', 'paint_skirt', 'skirt_shape', 'paint_jacket', 'paint_scarf',
-           'arm_joints', 'behind', 'paint_arm', 'paint_hand', 'paint_arms', 'add_head', 'head_coordinates', 'hold',
-           'paint_ear', 'paint_head', 'paint_face', 'paint_beard', 'paint_hair', 'paint_ball', 'paint_glasses',
-           'paint_hat', 'paint_fall', 'paint_falls', 'joints_seen', 'paint_all', 'draw_people']
+           'motif', 'dyed', 'leg_joints', 'foot', 'paint_leg', 'paint_bare_leg', 'paint_trouser_leg', 'paint_shoe',
+           'paint_legs', 'cubic', 'curve', 'add_torso', 'torso', 'neck_hole', 'paint_torso', 'paint_top',
+           'paint_emblem', 'paint_collar', 'paint_roll', 'paint_hood', 'paint_hips', 'paint_skirt', 'skirt_shape',
+           'paint_jacket', 'paint_scarf', 'arm_joints', 'behind', 'paint_arm', 'paint_hand', 'paint_arms', 'add_head',
+           'head_coordinates', 'hold', 'paint_ear', 'paint_head', 'paint_face', 'paint_beard', 'hair_colour',
+           'paint_hair', 'paint_ball', 'paint_glasses', 'paint_hat', 'paint_fall', 'paint_falls', 'joints_seen',
+           'paint_all', 'draw_people']
 
 # %% ../../nbs/worlds/32_people_draw.ipynb #95c9ecc8
 import math
@@ -21,7 +22,8 @@ from ..datasets.labels import PEOPLE
 from .people_params import (
     BOTTOMS, DENIM, FACE, HAIR, HAIRCUTS, HAIR_MEASURES, HEAD, JACKETS, JOINTS, OUTFITS, SKIN, TOPS, WALLS, row_of)
 from .render import (
-    Sheet, colours, cover, depth, disc, ellipsoid, lay, mix, outline, page, pieces, place, ramp, rotation, rounded, seen,
+    Sheet, colours, cover, depth, disc, ellipsoid, lay, mix, outline, page, pieces, place, ramp, rotation, rounded,
+                                    seen,
     smax, smin, spot, step, stroke, unplace, wave)
 
 # %% ../../nbs/worlds/32_people_draw.ipynb #cec32aac
@@ -41,8 +43,10 @@ def person_colours(
     wall, wall_2, floor = here(WALLS)[p["wall"].long()].unbind(1)
     deep = 1 - skin.mean(1, keepdim=True)
     lip = mix(skin*to(.84, .58, .56), skin*to(.78, .32, .34) + to(.12, .0, .03), (1 - flag("male"))*.8)
-    c = dict(skin=skin, skin_dark=skin*to(.72, .55, .53), crease=skin*to(.55, .38, .36), blush=skin*to(1., .66, .62), lip=lip,
-             hair=hair, hair_dark=hair*to(.54, .48, .54), hair_lit=hair*.86 + to(.5, .45, .4)*.30*(.35 + hair), brow=hair*.62 + skin*.06,
+    c = dict(skin=skin, skin_dark=skin*to(.72, .55, .53), crease=skin*to(.55, .38, .36), blush=skin*to(1., .66, .62),
+             lip=lip,
+             hair=hair, hair_dark=hair*to(.54, .48, .54), hair_lit=hair*.86 + to(.5, .45, .4)*.30*(.35 + hair),
+             brow=hair*.62 + skin*.06,
              top_dye=top, bottom_dye=bottom, jacket_dye=jacket, shoes_dye=shoes, accent=accent, accent_2=accent_2,
              wall=wall, wall_2=wall_2, floor=floor)
     return {k: v.clamp(0, 1)[:, :, None, None] for k, v in c.items()}
@@ -103,6 +107,7 @@ def blank(
                                                                 for t in (angle.sin(), angle.cos()))
     s.lamp = [sa*ce, -se, ca*ce]
     s.R = rotation(*p["head"].unbind(1))
+    s.upper, s.lower = (torch.where(s.dress > .5, PEOPLE.id("dress"), PEOPLE.id(c)) for c in ("top", "skirt"))
     s.hs = s.scale*HEAD
     return s
 
@@ -112,15 +117,17 @@ def around(
     points, # (x, y, radius) each, (B,1,1): what is painted lies in these discs
     painter, # function of a sheet
     where=None, # (B,1,1) bool: who needs it; None: all
-    pixels:int=2**15, # painted at a time, about
+    pixels:int=2**17, # painted at a time, about
 ):
     "Paint on the rectangles around some points: samples with rectangles of about one size go together."
     h, w = s.size
-    x, y, r = (torch.cat([torch.as_tensor(p[k]).expand(s.canvas.shape[1], 1, 1)[:, 0] for p in points], 1) for k in range(3))
+    x, y, r = (torch.cat([torch.as_tensor(p[k]).expand(s.canvas.shape[1], 1, 1)[:, 0] for p in points], 1)
+               for k in range(3))
     r = r + 1.5*s.px
     to = lambda v, first: (v - first)/s.px
-    left, right = to((x - r).amin(1), s.x[0, 0, 0]).floor().clamp(0, w - 1), to((x + r).amax(1), s.x[0, 0, 0]).ceil().clamp(0, w - 1)
-    top, bottom = to((y - r).amin(1), s.y[0, 0, 0]).floor().clamp(0, h - 1), to((y + r).amax(1), s.y[0, 0, 0]).ceil().clamp(0, h - 1)
+    def span(v, first, n):
+        return to((v - r).amin(1), first).floor().clamp(0, n - 1), to((v + r).amax(1), first).ceil().clamp(0, n - 1)
+    (left, right), (top, bottom) = span(x, s.x[0, 0, 0], w), span(y, s.y[0, 0, 0], h)
     area = (right - left + 1)*(bottom - top + 1)
     which = torch.arange(len(area), device=area.device) if where is None else where.flatten().nonzero()[:, 0]
     if not len(which): return
@@ -345,7 +352,8 @@ def leg_joints(
     "The far or the near leg."
     z = lambda k: s.j[f"{k}_knee"][2] + s.j[f"{k}_ankle"][2]
     left = (z("l") > z("r")) if near else (z("l") <= z("r"))
-    return [[torch.where(left, l, r) for l, r in zip(s.j[f"l_{n}"], s.j[f"r_{n}"])] for n in ("hip", "knee", "ankle")] + [left]
+    of = lambda n: [torch.where(left, l, r) for l, r in zip(s.j[f"l_{n}"], s.j[f"r_{n}"])]
+    return [*map(of, ("hip", "knee", "ankle")), left]
 
 def foot(
     s:Sheet, knee, ankle, left, # from leg_joints
@@ -372,17 +380,25 @@ def paint_leg(near:bool):
         m = limb(q, hip, knee, ankle, thigh, kn, an, (.016, .016))
         shadow(q, m.d, .30, .05*k)
         z = hip[2] + (knee[2] - hip[2])*m.t.clamp(max=1) + (ankle[2] - knee[2])*(m.t - 1).clamp(min=0)
-        put(q, m.d, lit(q.skin, m.light, FLESH), torch.where(left, PEOPLE.id("l_leg"), PEOPLE.id("r_leg")), z=z)
+        q.bone, q.bone_z = m, z
+        some(q, bare > 0, paint_bare_leg)
         paint_shoe(q, m, hip, knee, ankle, left, fx, fy, lift)
-        some(q, q.skirt < .5, lambda q: paint_trouser_leg(q, near))
+        some(q, q.skirt < .5, paint_trouser_leg)
     return paint
 
-def paint_trouser_leg(q, near):
+def paint_bare_leg(q):
+    left = q.leg[3]
+    put(q, q.bone.d, lit(q.skin, q.bone.light, FLESH), torch.where(left, PEOPLE.id("l_leg"), PEOPLE.id("r_leg")),
+        z=q.bone_z)
+
+def paint_trouser_leg(q):
+    "A trouser leg, with folds at the knee and on the shoe."
     hip, knee, ankle, left, (fx, fy, lift) = q.leg
     k, w = q.scale, 1 - q.male
     start = [a + .12*(b - a) for a, b in zip(hip, knee)]
     start[0] = start[0] - .016*k*q.sin
-    m = limb(q, start, knee, ankle, (.070 + .004*w + .024*q.sin.abs() + q.ease_top*.6)*k, (.056 + q.ease_knee)*k, (.037 + q.ease_ankle)*k, (.018, .008))
+    m = limb(q, start, knee, ankle, (.070 + .004*w + .024*q.sin.abs() + q.ease_top*.6)*k, (.056 + q.ease_knee)*k,
+             (.037 + q.ease_ankle)*k, (.018, .008))
     end = cut(m, q.end) - .010*k*m.nz
     folds = .06*wave(m.along*(38/k) + 3*m.s/k)*(1 - m.nz)*spot(((m.t - 1)/.35)**2)
     folds = folds + .05*wave(m.along*(60/k))*spot(((m.t - 1.9)/.16)**2)*(q.end > 1.9)
@@ -423,10 +439,11 @@ def paint_shoe(q, m, hip, knee, ankle, left, fx, fy, lift):
     put(q, d, c, label, z=ankle[2] + .02)
     sole = torch.maximum(d, -(down + (.020*is_(0) + .011*(1 - is_(0)))*k))
     put(q, sole, mix(q.shoes_dye*.45, ink(q, "f6f3ee"), is_(0)[:, None]), line=.6)
-    stripe = torch.maximum(((q.x - ax)*ux + (q.y - ay)*uy - .055*k).abs() - .010*k, d + .012*k) + (1 - is_(0)*(fx.abs() > .35))
+    along, sport = (q.x - ax)*ux + (q.y - ay)*uy, is_(0)*(fx.abs() > .35) # sneakers, seen from the side
+    stripe = torch.maximum((along - .055*k).abs() - .010*k, d + .012*k) + (1 - sport)
     put(q, stripe, q.accent_2, line=0.)
-    cap = torch.maximum(d, .55 - t) + (1 - is_(0))
-    put(q, torch.maximum(cap + 9*(fx.abs() < .35), -(sole)), lit(ink(q, "f6f3ee").expand(len(k), -1, 1, 1), light), line=.5)
+    white = ink(q, "f6f3ee").expand(len(k), -1, 1, 1)
+    put(q, torch.maximum(torch.maximum(d, .55 - t) + (1 - sport)*9, -sole), lit(white, light), line=.5)
 
 def paint_legs(s:Sheet):
     for near in (False, True):
@@ -473,7 +490,9 @@ def torso(q:Sheet)->Sheet:
     m.n = ((m.s - m.o)/m.w)
     col = torch.maximum((m.s - m.o).abs() - m.w, (.07 - m.t)*m.long)
     inner = lambda side: (N[0] + .25*(q.j[side][0] - N[0]), N[1] + .012*k)
-    ends = [stroke(q.x, q.y, inner(side), (q.j[side][0], q.j[side][1] + .012*k), .042*k, (.038 + .006*q.male)*k)[0] for side in ("r_shoulder", "l_shoulder")]
+    outer = lambda side: (q.j[side][0], q.j[side][1] + .012*k)
+    ends = [stroke(q.x, q.y, inner(side), outer(side), .042*k, (.038 + .006*q.male)*k)[0]
+            for side in ("r_shoulder", "l_shoulder")]
     m.column = col
     m.d = smin(col, torch.minimum(*ends), .05*k)
     m.n = m.n.clamp(-1, 1)
@@ -481,7 +500,7 @@ def torso(q:Sheet)->Sheet:
     m.light = ((m.n*q.lamp[0] + .25*q.lamp[1]*-1*(.4 - m.t) + m.nz*q.lamp[2])*.72 + .12).clamp(0, 1)
     bust = spot(((m.n - q.sin*.6).abs() - .42*q.cos.abs())**2/.09 + ((m.t - .40)/.09)**2)*(1 - q.male)*(q.cos > -.2)
     m.light = (m.light - .10*bust + .05*spot(((m.t - .30)/.10)**2)*(1 - q.male)*(q.cos > -.2)).clamp_(0, 1)
-    m.front = (m.n - q.sin)*torch.where(q.cos > 0, 1., 9.) + torch.where(q.cos > 0, 0., 9.) # 0 at the middle of the front
+    m.middle = m.s - m.o - .95*m.w*q.sin # 0 at the middle of the front
     return m
 
 def neck_hole(q:Sheet, m:Sheet)->Tensor: # positive inside the hole
@@ -505,8 +524,10 @@ def paint_torso(q:Sheet):
     m = q.m = torso(q)
     N = q.j["neck"]
     base = (q.skull[0] - .02*k*q.head_sin, q.skull[1] + .10*k)
-    throat = smin(stroke(q.x, q.y, (N[0] + .01*k*q.sin, N[1] + .02*k), base, (.056 + .010*q.male)*k, (.050 + .010*q.male)*k)[0], m.d + .012*k, .05*k)
-    light = (m.light*(1 - .55*spot(((q.x - q.skull[0])/(.13*k))**2 + ((q.y - q.skull[1] - .165*k)/(.075*k))**2))).clamp(0, 1)
+    root, wide = (N[0] + .01*k*q.sin, N[1] + .02*k), .010*q.male*k
+    throat = smin(stroke(q.x, q.y, root, base, .056*k + wide, .050*k + wide)[0], m.d + .012*k, .05*k)
+    chin = spot(((q.x - q.skull[0])/(.13*k))**2 + ((q.y - q.skull[1] - .165*k)/(.075*k))**2)
+    light = (m.light*(1 - .55*chin)).clamp(0, 1)
     sk = torch.maximum(throat, m.t*m.long - .5*k)
     put(q, sk, lit(q.skin, light, FLESH), "torso_skin", z=N[2])
     some(q, (q.skirt < .5) & (q.tuck < .5), paint_hips)
@@ -532,7 +553,7 @@ def paint_top(q:Sheet):
     masks = pattern(q, q.pattern, q.pattern_scale, U, m.t*m.long)
     c = dyed(q, "top_dye", light, masks)
     shadow(q, d, .34*step(.5, .9, m.t), .04*k)
-    put(q, d, c, torch.where(q.dress > .5, PEOPLE.id("dress"), PEOPLE.id("top")), z=q.j["neck"][2] + .05*m.nz)
+    put(q, d, c, q.upper, z=q.j["neck"][2] + .05*m.nz)
     q.cloth, q.cloth_light = d, light
     motif(q, q.pattern, masks[0], d)
     some(q, q.pattern == 7, paint_emblem)
@@ -548,7 +569,7 @@ def paint_top(q:Sheet):
 def paint_emblem(q):
     "A print on the chest."
     k, m, d, light = q.scale, q.m, q.cloth, q.cloth_light
-    x, y = (m.s - m.o - m.w*q.sin*.9)/(.085*k)/q.cos.clamp(min=.2), (m.t*m.long - .20*k)/(.085*k)
+    x, y = m.middle/(.085*k)/q.cos.clamp(min=.2), (m.t*m.long - .20*k)/(.085*k)
     is_ = lambda n: (q.emblem == n).float()
     heart = (x.abs() - .5)**2 + (y + .25)**2
     heart = torch.minimum(heart.sqrt() - .52, torch.maximum((x.abs()*.75 + y*.66) - .58, -.35 - y))
@@ -564,23 +585,23 @@ def paint_collar(q):
     front = (q.cos > .1).float()
     x, y = m.s - .030*k*q.sin, m.t*m.long
     ax = x.abs()
-    leaf = torch.maximum(torch.maximum((ax*.80 + y*.60 - .062*k), -(ax*.80 + y*.60 - .022*k)), torch.maximum(y - .075*k, -.040*k - y))
+    slant = ax*.80 + y*.60
+    leaf = torch.maximum((slant - .042*k).abs() - .020*k, torch.maximum(y - .075*k, -.040*k - y))
     back = torch.maximum((y + .012*k).abs() - .024*k, (m.s - .012*k*q.sin).abs() - (.058 + .017*q.cos.abs())*k)
     d = mix(back, leaf, front)
-    put(q, d, lit(q.top_dye*.985, (m.light + .12).clamp(max=1)), torch.where(q.dress > .5, PEOPLE.id("dress"), PEOPLE.id("top")), line=.8)
+    put(q, d, lit(q.top_dye*.985, (m.light + .12).clamp(max=1)), q.upper, line=.8)
     q.canvas[:3].mul_(1 - cover((d + .002*k).abs() - .0022*k, q.px)*.22)
-    placket = m.s - m.o - m.w*q.sin*.95
     on = (q.cos > .2)*(m.t*m.long > .07*k)*(m.t < torch.where(q.top == 6, .38, 1.08))
-    q.canvas[:3].mul_(1 - cover(placket.abs() - .0022*k, q.px)*.22*on)
+    q.canvas[:3].mul_(1 - cover(m.middle.abs() - .0022*k, q.px)*.22*on)
     row = ((m.t*m.long - .10*k)/(.085*k))
-    button = disc(placket - .010*k, ((row % 1) - .5)*.085*k, .0075*k)
+    button = disc(m.middle - .010*k, ((row % 1) - .5)*.085*k, .0075*k)
     put(q, button + (1 - on*1.), q.accent_2*.8, line=.4)
 
 def paint_roll(q):
     k, m, N = q.scale, q.m, q.j["neck"]
     x, y = (m.s - .012*k*q.sin), m.t*m.long + .018*k
     d = rounded(x, y, (.060 + .012*q.cos.abs())*k + .010*k*q.male, .042*k, .026*k)
-    put(q, d, lit(q.top_dye, (m.light - .10 + 1.8*(-y)/k).clamp(0, 1)), torch.where(q.dress > .5, PEOPLE.id("dress"), PEOPLE.id("top")))
+    put(q, d, lit(q.top_dye, (m.light - .10 + 1.8*(-y)/k).clamp(0, 1)), q.upper)
     q.canvas[:3].mul_(1 - cover((y - .004*k).abs() - .003*k, q.px)*cover(d, q.px)*.25)
 
 def paint_hood(q):
@@ -588,7 +609,8 @@ def paint_hood(q):
     x, y = m.s + .02*k*q.sin, m.t*m.long
     front = (q.cos > .1).float()
     ring = ((x/(.105*k))**2 + ((y + .010*k)/(.052*k))**2).sqrt()
-    d = mix((ring - 1.12)*.06*k + .2*torch.clamp(y - 9, min=0), torch.maximum(torch.maximum((ring - 1.20), .74 - ring)*.06*k, torch.minimum(.062*k - x.abs(), .020*k - y)), front)
+    beside = torch.minimum(.062*k - x.abs(), .020*k - y) # not in front of the neck
+    d = torch.maximum(torch.maximum(ring - 1.20, .74 - ring)*.06*k, beside)
     sack = ((x/(.115*k))**2 + ((y - .045*k)/(.105*k))**2).sqrt().sub(1)*.10*k
     d = mix(sack, d, front)
     put(q, d, lit(q.top_dye, (m.light + .02).clamp(max=1)), "top", line=.8)
@@ -597,7 +619,7 @@ def paint_hood(q):
         cord = stroke(q.x, q.y, (q.j["neck"][0] + (side*.036 + .03*q.sin)*k, q.j["neck"][1] + .055*k),
                       (q.j["neck"][0] + (side*.040 + .03*q.sin)*k, q.j["neck"][1] + .150*k), .005*k, .005*k)[0]
         put(q, cord + (q.cos < .5), q.accent, line=.6)
-    pocket = torch.maximum(torch.maximum((m.s - m.o - m.w*q.sin*.8).abs() - (.085*k + .3*(m.t - .82)*.3*k), (m.t - .97)*m.long), (.74 - m.t)*m.long)
+    pocket = torch.maximum(m.middle.abs() - (.085 + .09*(m.t - .82))*k, (m.t - .855).abs()*m.long - .115*m.long)
     q.canvas[:3].mul_(1 - cover(pocket.abs() - .003*k, q.px)*.3*(q.cos > .3))
 
 # %% ../../nbs/worlds/32_people_draw.ipynb #e69a5a2b
@@ -605,20 +627,20 @@ def paint_hips(q):
     "The upper end of trousers and shorts."
     k, m = q.scale, q.m
     waist = torch.where(q.tuck > .5, .80, .90)
-    e = (waist - m.t)*m.long - .012*k*m.nz*-1
+    e = (waist - m.t)*m.long + .012*k*m.nz
     low = (m.t - 1.11)*m.long
     d = torch.maximum(torch.maximum(m.column - q.ease_top*k*step(.8, 1., m.t) - .003*k, e), low)
-    fork = torch.maximum(d, -(m.s.abs()*.8 + (m.t - 1.16)*m.long*-.6 - .0*k))
     masks = pattern(q, q.bottom_pattern, q.bottom_scale, (m.n - 1.4*q.yaw)*(.15*k), m.t*m.long)
     light = (m.light - .10*spot(((m.t - 1.05)/.08)**2)*(1 - m.nz)).clamp(0, 1)
-    put(q, d, dyed(q, "bottom_dye", light, masks), "trousers", line=0., z=q.j["neck"][2] + .04, soft=step(1.11, 1.01, m.t))
+    put(q, d, dyed(q, "bottom_dye", light, masks), "trousers", line=0., z=q.j["neck"][2] + .04,
+        soft=step(1.11, 1.01, m.t))
     rule(q, torch.maximum(e.abs(), m.column))
-    band = torch.maximum(torch.maximum(d, -(e + .030*k)*-1), m.column)
     belt = torch.maximum((e + .020*k).abs() - .016*k, d) + (1 - q.belt*(q.tuck > .5))
     put(q, belt, lit(q.shoes_dye*.8, m.light), line=.6)
-    buckle = torch.maximum(rounded(m.s - m.o - m.w*q.sin*.95, e + .020*k, .020*k, .017*k, .004*k), d) + (1 - q.belt*(q.tuck > .5)*(q.cos > .2))
+    shown = q.belt*(q.tuck > .5)*(q.cos > .2)
+    buckle = torch.maximum(rounded(m.middle, e + .020*k, .020*k, .017*k, .004*k), d) + (1 - shown)
     put(q, buckle, ink(q, "e8cf8a"), line=.3)
-    fly = torch.maximum((m.s - m.o - m.w*q.sin*.95).abs() - .0022*k, torch.maximum(-(e*-1 - .03*k), (m.t - 1.06)*m.long))
+    fly = torch.maximum(m.middle.abs() - .0022*k, torch.maximum(e + .03*k, (m.t - 1.06)*m.long))
     q.canvas[:3].mul_(1 - cover(fly, q.px)*.25*(q.cos > .2))
     slant = ((m.n.abs() - .62)*.15*k + (m.t - .95)*m.long*.45).abs() - .0022*k
     q.canvas[:3].mul_(1 - cover(torch.maximum(slant, (m.t - 1.02)*m.long), q.px)*.28*(d < 0)*(e < -.03*k)*(q.cos > .2))
@@ -634,7 +656,8 @@ def paint_skirt(q):
     t, s = (X*ex + Y*ey)/long, X*ey - Y*ex
     tc = t.clamp(0, 1.1)
     hipline = ((m.long*.22)/long).clamp(.1, .9)
-    w = q.skirt_waist + (q.skirt_hip - q.skirt_waist)*step(0*hipline, 1.25*hipline, tc) + (half - q.skirt_hip)*((tc - .5*hipline)/(1 - .5*hipline)).clamp(0, 1.1)
+    w = mix(q.skirt_waist, q.skirt_hip, step(0*hipline, 1.25*hipline, tc))
+    w = w + (half - q.skirt_hip)*((tc - .5*hipline)/(1 - .5*hipline)).clamp(0, 1.1)
     n = (s/w)
     nc = n.clamp(-1, 1)
     nz = (1 - nc*nc).sqrt()
@@ -644,16 +667,17 @@ def paint_skirt(q):
     d = torch.maximum(torch.maximum((s.abs() - w)*.97, hem), -(t*long) - .012*k*nz)
     fold = wave(nc*(1 + .25*nc*nc)*(7 + 9*pleats) + 5*q.phase)*tc.clamp(max=1)
     light = (((nc*q.lamp[0] + nz*q.lamp[2])*.72 + .13) + fold*(.10*loose + .06*pleats) - .05*(tc - .3)).clamp(0, 1)
-    masks = pattern(q, torch.where(q.dress > .5, q.pattern, q.bottom_pattern), torch.where(q.dress > .5, q.pattern_scale, q.bottom_scale),
-                    (nc*(1 + .3*nc*nc) - 1.4*q.yaw)*(.16*k)*(1 + .5*tc), t*long + .78*m.long*0)
+    as_top = q.dress > .5
+    kind, scale = torch.where(as_top, q.pattern, q.bottom_pattern), torch.where(as_top, q.pattern_scale, q.bottom_scale)
+    masks = pattern(q, kind, scale, (nc*(1 + .3*nc*nc) - 1.4*q.yaw)*(.16*k)*(1 + .5*tc), t*long)
     shadow(q, d, .30, .05*k)
-    put(q, d, dyed(q, "bottom_dye", light, masks), torch.where(q.dress > .5, PEOPLE.id("dress"), PEOPLE.id("skirt")), z=q.j["neck"][2] + .05)
-    motif(q, torch.where(q.dress > .5, q.pattern, q.bottom_pattern), masks[0], d)
+    put(q, d, dyed(q, "bottom_dye", light, masks), q.lower, z=q.j["neck"][2] + .05)
+    motif(q, kind, masks[0], d)
     belt = torch.maximum((t*long - .008*k + .012*k*nz).abs() - .018*k, d - .004*k) + (1 - q.belt)
     put(q, belt, lit(q.accent_2, light), line=.6)
     if q.ink_at:
-        crease = torch.maximum((((nc*(7 + 9*pleats) + 5*q.phase)/6.283 + .25) % 1 - .5).abs()*6.283/(7 + 9*pleats)*w - .004*k, d + .012*k)
-        rule(q, torch.maximum(crease, (.35 - t)*long) + (1 - torch.maximum(pleats, loose*.0)), .6)
+        crease = ((((nc*16 + 5*q.phase)/6.283 + .25) % 1 - .5).abs()*.393*w - .004*k)
+        rule(q, torch.maximum(torch.maximum(crease, d + .012*k), (.35 - t)*long) + (1 - pleats), .6)
 
 # %% ../../nbs/worlds/32_people_draw.ipynb #064eba88
 def skirt_shape(s:Sheet):
@@ -665,7 +689,8 @@ def skirt_shape(s:Sheet):
     points = []
     for side in "rl":
         hip, knee, ankle = (s.j[f"{side}_{n}"] for n in ("hip", "knee", "ankle"))
-        points.append([torch.where(s.end < 1, a + (b - a)*s.end, b + (c - b)*(s.end - 1)) for a, b, c in zip(hip, knee, ankle)])
+        points.append([torch.where(s.end < 1, a + (b - a)*s.end, b + (c - b)*(s.end - 1))
+                       for a, b, c in zip(hip, knee, ankle)])
     (rx, ry, _), (lx, ly, _) = points
     s.skirt_end = [(rx + lx)/2, torch.maximum((ry + ly)/2, torch.maximum(ry, ly) - .05*k)]
     s.skirt_waist = curve(s.width, at + 0*k) + .004*k
@@ -683,7 +708,7 @@ def paint_jacket(q:Sheet):
     d = m.d - q.jacket_ease*k*step(.0, .5, m.t) - .006*k - spread
     w = m.w + q.jacket_ease*k + spread
     n = ((m.s - m.o)/w).clamp(-1, 1)
-    gap = q.gap*(1 - .0*q.lapel) + q.widening*(m.t - .35).abs().clamp(min=0)*.55 + .20*(q.lapel == 1)*(.5 - m.t).clamp(min=0)
+    gap = q.gap + q.widening*(m.t - .35).abs()*.55 + .20*(q.lapel == 1)*(.5 - m.t).clamp(min=0)
     opening = ((n - q.sin*.96).abs() - gap*q.cos.clamp(min=.10))*w
     opening = opening + (q.cos < .14)*9
     neck = ((m.s - .02*k*q.sin)/(.082*k))**2 + ((m.t*m.long + .045*k)/((.055 - .03*(q.cos < 0))*k))**2
@@ -694,15 +719,17 @@ def paint_jacket(q:Sheet):
     light = ((n*q.lamp[0] + nz*q.lamp[2])*.72 + .13 + folds).clamp(0, 1)
     shadow(q, shape, .34, .035*k)
     put(q, shape, lit(q.jacket_dye, light), "jacket", z=q.j["neck"][2] + .08)
-    lapel = torch.maximum(torch.maximum(opening - .055*k*(1 - m.t.clamp(0, 1)/.62), shape), (m.t - .60)*m.long) + (q.lapel != 1)
+    lapel = torch.maximum(opening - .055*k*(1 - m.t.clamp(0, 1)/.62), torch.maximum(shape, (m.t - .60)*m.long))
+    lapel = lapel + (q.lapel != 1)
     put(q, lapel, lit(q.jacket_dye*.93, (light + .10).clamp(max=1)), line=.7)
     q.canvas[:3].mul_(1 - cover(lapel.abs() - .0024*k, q.px)*.25)
-    edge = torch.maximum((opening - .010*k).abs() - .0026*k, shape)*1.
+    edge = torch.maximum((opening - .010*k).abs() - .0026*k, shape)
     q.canvas[:3].mul_(1 - cover(edge, q.px)*.28*(q.lapel != 1))
-    rib = torch.maximum(torch.maximum((e + .022*k).abs() - .022*k, shape), -9 + 0*e) + (q.jacket != 3)
+    rib = torch.maximum((e + .022*k).abs() - .022*k, shape) + (q.jacket != 3)
     put(q, rib, lit(q.jacket_dye*.82, light), line=.6)
     low = (m.t - .80)*m.long
-    flap = torch.maximum((n.abs() - .62).abs()*w - .045*k, (low - .10*k).abs() - .008*k) + (q.cos < .2) + ((q.jacket != 1) & (q.jacket != 5))
+    none = (q.cos < .2) | ((q.jacket != 1) & (q.jacket != 5))
+    flap = torch.maximum((n.abs() - .62).abs()*w - .045*k, (low - .10*k).abs() - .008*k) + none
     q.canvas[:3].mul_(1 - cover(flap, q.px)*.22*cover(shape + .01*k, q.px))
 
 # %% ../../nbs/worlds/32_people_draw.ipynb #31f28d67
@@ -710,7 +737,8 @@ def paint_scarf(q:Sheet):
     "A scarf: one end hangs down in front, or over the back."
     k, N = q.scale, q.j["neck"]
     x, y = q.x - N[0] - .010*k*q.sin, q.y - N[1] + .018*k
-    end = stroke(q.x, q.y, (N[0] + (.045*q.part + .02*q.sin)*k, N[1] + .03*k), (N[0] + (.060*q.part + .02*q.sin)*k, N[1] + .30*k), .026*k, .036*k)[0]
+    at = lambda out, down: (N[0] + (out*q.part + .02*q.sin)*k, N[1] + down*k)
+    end = stroke(q.x, q.y, at(.045, .03), at(.060, .30), .026*k, .036*k)[0]
     end = torch.maximum(end, q.y - N[1] - .30*k)
     fringe = cover((((q.x - N[0])/(.014*k)) % 1 - .5).abs()*.014*k - .0025*k, q.px)*step(.262*k, .268*k, q.y - N[1])
     light = ((x/(.11*k)).clamp(-1, 1)*q.lamp[0]*.5 + .58 - 1.2*y/k).clamp(0, 1)
@@ -730,7 +758,8 @@ def arm_joints(s:Sheet, near:bool)->list: # shoulder, elbow, wrist, and whether 
     "The far or the near arm."
     z = lambda k: s.j[f"{k}_elbow"][2] + s.j[f"{k}_shoulder"][2]
     left = (z("l") > z("r")) if near else (z("l") <= z("r"))
-    return [[torch.where(left, l, r) for l, r in zip(s.j[f"l_{n}"], s.j[f"r_{n}"])] for n in ("shoulder", "elbow", "wrist")] + [left]
+    of = lambda n: [torch.where(left, l, r) for l, r in zip(s.j[f"l_{n}"], s.j[f"r_{n}"])]
+    return [*map(of, ("shoulder", "elbow", "wrist")), left]
 
 def behind(
     s:Sheet, arm, # from arm_joints
@@ -748,7 +777,8 @@ def paint_arm(q:Sheet):
     ra, rb, rc = (.047 + .007*q.male)*k, (.042 + .005*q.male)*k, (.029 + .004*q.male)*k
     start = [a + .10*(b - a) for a, b in zip(shoulder, elbow)]
     m = limb(q, start, elbow, wrist, ra, rb, rc, (.004, .006), (1 - q.with_upper, 1 - q.with_fore))
-    m.light = mix(m.light, (.72*q.lamp[2] + .13).clamp(0, 1), step(.40, .0, m.t).mul_(.8)) # at the shoulder, as on the torso
+    flat = (.72*q.lamp[2] + .13).clamp(0, 1)
+    m.light = mix(m.light, flat, step(.40, .0, m.t).mul_(.8)) # at the shoulder, as on the torso
     label = torch.where(left, PEOPLE.id("l_arm"), PEOPLE.id("r_arm"))
     z = shoulder[2] + (elbow[2] - shoulder[2])*m.t.clamp(max=1) + (wrist[2] - elbow[2])*(m.t - 1).clamp(min=0)
     sleeve = torch.where(q.jacket > 0, 1.94, q.sleeve)
@@ -758,7 +788,7 @@ def paint_arm(q:Sheet):
     put(q, d, lit(q.skin, m.light, FLESH), label, z=z)
     q.canvas[:3].mul_(1 - q.fingers*cover(d, q.px))
     jacket = (q.jacket > 0).float()
-    ease = (q.ease*.75 + jacket*q.jacket_ease*.6)*step(-.25, .7, m.t) + .004 + .005*jacket
+    ease = (q.ease*.75 + jacket*q.jacket_ease*.5)*step(-.1, .8, m.t) + .004 + .005*jacket
     end = cut(m, sleeve) - .004*k*m.nz
     widen = torch.where((sleeve < 1.5) & (jacket < .5), (.008 + q.ease*.5)*m.t, .0)
     s = torch.maximum(m.d - (ease + widen)*k, end) + (sleeve < .1)
@@ -768,7 +798,7 @@ def paint_arm(q:Sheet):
     masks = pattern(q, torch.where(jacket > 0, 0., q.pattern), q.pattern_scale, m.n*(.06*k), m.along + .03*k)
     c = dyed(q, "top_dye", light, masks)
     if jacket.any(): c = mix(c, lit(q.jacket_dye, light), jacket)
-    label = torch.where(jacket > 0, PEOPLE.id("jacket"), torch.where(q.dress > .5, PEOPLE.id("dress"), PEOPLE.id("top")))
+    label = torch.where(jacket > 0, PEOPLE.id("jacket"), q.upper)
     put(q, s, c, label, z=z + .01)
     motif(q, torch.where(jacket > 0, 0., q.pattern), masks[0], s)
     hem = cover((end + .020*k).abs() - .003*k, q.px)*cover(s, q.px)*.30
@@ -814,7 +844,8 @@ def add_head(s:Sheet):
     s.jaw = ellipsoid(R, (0, .20 + .01*m, .08), (.315 + .030*m, .375 + .012*m, .345))
     s.nose_solid = ellipsoid(R, (0, .135, .40), (.045, .125, .095))
     s.cap_solid = ellipsoid(R, (0, -.16 - .35*s.cap, -.10), (.425 + s.cap, .46 + .9*s.cap, .50 + s.cap))
-    s.top_solid = ellipsoid(R, (.05*s.part*(s.volume > .06), -.50 - .30*s.volume, .06), (.31 + .2*s.volume, .12 + s.volume, .36))
+    s.top_solid = ellipsoid(R, (.05*s.part*(s.volume > .06), -.50 - .30*s.volume, .06),
+                            (.31 + .2*s.volume, .12 + s.volume, .36))
     s.ball_solid = [ellipsoid(R, (0, s.ball_v, s.ball_w), (s.ball, .95*s.ball, s.ball))]
     s.hat_solid = ellipsoid(R, (0, -.20, -.10), (.475, .50, .55))
 
@@ -829,10 +860,10 @@ def hold(h:Sheet, d, colour, label=None, line=1., z=None):
     put(h, d, colour, label, line, None if z is None else h.skull[2] + z*h.hs, h.hp)
 
 def paint_ear(h, side):
-    q = Sheet(h)
     e = ellipsoid(h.R, (side*.43, .05, -.06), (.055, .125, .10))
     rays = seen(e, h.hx, h.hy)
-    hold(h, outline(rays), lit(h.skin*.97, (.66 - .5*rays[0]*side*h.head_cos - 1.2*rays[1]).clamp(.1, .9), FLESH), "face", line=.7, z=0.)
+    light = (.66 - .5*rays[0]*side*h.head_cos - 1.2*rays[1]).clamp(.1, .9)
+    hold(h, outline(rays), lit(h.skin*.97, light, FLESH), "face", line=.7, z=0.)
 
 def paint_head(q:Sheet):
     "Ears, face, hair, glasses, hat."
@@ -870,7 +901,8 @@ def paint_face(h):
     over = lambda colour, a: lay(h.canvas[:3], colour.transpose(0, 1), (a*shown).clamp_(0, 1))
     over(h.blush, spot(((au - .25)/.10)**2 + ((v - .20)/.075)**2)*(.34 + .18*(1 - h.male)))
     over(h.skin_dark, spot(((au - .17)/.12)**2 + ((v + .05)/.07)**2)*.22)
-    over(h.skin_dark, spot((u/.085)**2 + ((v - .265)/.035)**2)*.55 + spot(((u + .05*h.lamp[0])/.035)**2 + ((v - .12)/.12)**2)*.16)
+    over(h.skin_dark, spot((u/.085)**2 + ((v - .265)/.035)**2)*.55)
+    over(h.skin_dark, spot(((u + .05*h.lamp[0])/.035)**2 + ((v - .12)/.12)**2)*.16)
     e = (au - .175)/.092
     b = (1 - e*e)
     upper, lower = -.052*b*(1 - .15*e) - .012*e, .036*b - .012*e
@@ -884,7 +916,8 @@ def paint_face(h):
     hold(h, brow + off, h.brow, line=.8)
     m = u/.115
     cup = .03*(1 - m*m)
-    lips = torch.maximum((v - .345 - cup*.6).abs() - (.010 + .022*(1 - h.male*.45))*(1 - m*m).clamp(min=0).sqrt(), (m.abs() - 1)*.11)
+    full = (.032 - .010*h.male)*(1 - m*m).clamp(min=0).sqrt()
+    lips = torch.maximum((v - .345 - cup*.6).abs() - full, (m.abs() - 1)*.11)
     hold(h, lips + off, h.lip, line=.0)
     mouth = torch.maximum((v - .345 - cup).abs() - .0075, (m.abs() - 1.05)*.11)
     hold(h, mouth + off, h.crease*.8, line=.9)
@@ -899,7 +932,13 @@ def paint_beard(h):
     mouth = ((u/.10)**2 + ((v - .355)/.035)**2).sqrt().sub(1)*.05
     d = torch.maximum(torch.maximum(mix(goatee, jaw, full), h.head_d), -mouth)
     moustache = torch.maximum((v - .285 - .3*u*u).abs() - .022, u.abs() - .125)
-    hold(h, torch.maximum(torch.minimum(d, moustache), h.head_d) + (w < 0)*9, lit(h.hair, (h.head_light*.7).clamp(0, 1)), "hair", line=.5)
+    d = torch.maximum(torch.minimum(d, moustache), h.head_d) + (w < 0)*9
+    hold(h, d, lit(h.hair, h.head_light*.7), "hair", line=.5)
+
+def hair_colour(h, t):
+    "Hair by the amount of light."
+    c = mix(h.hair_dark.transpose(0, 1), h.hair.transpose(0, 1), (t*1.7).clamp(max=1))
+    return c.add_((h.hair_lit - h.hair).transpose(0, 1)*((t - .6)*2.2).clamp(0, 1))
 
 def paint_hair(h):
     "Hair on the skull, with an opening for the face."
@@ -922,13 +961,13 @@ def paint_hair(h):
     h.hu, h.hv = u, v
     q = mix(u, hx, .4)
     meridian = (1 - (v.clamp(max=0)/.80)**2).clamp_(min=.05).sqrt()
-    strands = wave((q - .06*h.part)/meridian*24 + 6.28*h.phase)*(1 - (9*h.hp)**2).clamp(min=0) + .6*wave(q/meridian*47 + 3)*(1 - (18*h.hp)**2).clamp(min=0)
+    fade = lambda k: (1 - (k*h.hp)**2).clamp(min=0) # strands that are finer than a pixel do not show
+    strands = wave((q - .06*h.part)/meridian*24 + 6.28*h.phase)*fade(9) + .6*wave(q/meridian*47 + 3)*fade(18)
     n = (hx/.48).clamp(-1, 1)
     lamp = n*h.lamp[0] + (1 - n*n).sqrt()*h.lamp[2]
     ring = spot(((v + .40 - .25*u*u)/.11)**2)*(.5 + .2*strands)
     t = (.30 + .34*lamp + .09*strands + .36*ring - .25*step(-.1, .35, v)*h.head_cos.clamp(0, 1)).clamp(0, 1)
-    c = mix(h.hair_dark.transpose(0, 1), h.hair.transpose(0, 1), (t*1.7).clamp(max=1))
-    c.add_((h.hair_lit - h.hair).transpose(0, 1)*((t - .6)*2.2).clamp(0, 1))
+    c = hair_colour(h, t)
     close = step(.07, .0, hole)*step(.26, .10, v)*cover(h.head_d, h.hp)*(h.canvas[3] == PEOPLE.id("face"))
     lay(h.canvas[:3], h.skin_dark.transpose(0, 1), .45*close)
     hold(h, d, c, "hair", z=z)
@@ -938,7 +977,8 @@ def paint_ball(h):
     e = h.ball_solid[0]
     rays = seen(e, h.hx, h.hy)
     d = outline(rays)
-    t = (.42 - 1.2*rays[1] + .8*rays[0]*h.lamp[0] + .10*wave(40*rays[0] + 22*rays[1])*(1 - (12*h.hp)**2).clamp(min=0)).clamp(0, 1)
+    swirl = wave(40*rays[0] + 22*rays[1])*(1 - (12*h.hp)**2).clamp(min=0)
+    t = (.42 - 1.2*rays[1] + .8*rays[0]*h.lamp[0] + .10*swirl).clamp(0, 1)
     c = mix(h.hair_dark.transpose(0, 1), h.hair_lit.transpose(0, 1), t)
     hold(h, d, c, "hair", z=0.)
 
@@ -947,7 +987,8 @@ def paint_glasses(h):
     sun = (h.glasses == 2).float()
     d = rounded(u.abs() - .185, v - .01, .125, .105, .085)
     off = ((w < .02) | (h.head_d > -.006))*9.
-    lay(h.canvas[:3], mix(ink(h, "eef4f6"), ink(h, "2b2730"), sun[:, None]).transpose(0, 1), cover(d, h.hp)*(off == 0)*(.12 + .78*sun))
+    lens = mix(ink(h, "eef4f6"), ink(h, "2b2730"), sun[:, None]).transpose(0, 1)
+    lay(h.canvas[:3], lens, cover(d, h.hp)*(off == 0)*(.12 + .78*sun))
     frame = torch.minimum(d.abs() - .018, torch.maximum((v + .01).abs() - .014, u.abs() - .07))
     hold(h, frame + off, ink(h, "2a2226"), "glasses", line=1.)
     arm = torch.maximum((v + .01).abs() - .016, torch.maximum(.30 - u.abs(), -.05 - w)) + (w > .3)*9
@@ -966,18 +1007,18 @@ def paint_hat(h):
     main, band = h.accent_2, h.jacket_dye
     o = place(h.R, 0, -.27, -.06)
     x, y = h.hx - o[0], h.hy - o[1]
-    tilt = .20 + h.R[:, 2, 1, None, None]*.0
-    brim = oval(x, y, .80, .80*tilt) + (1 - is_(3))*9
-    hold(h, brim, lit(main*.92, (t + .0)), "hat")
+    brim = oval(x, y, .80, .16) + (1 - is_(3))*9
+    hold(h, brim, lit(main*.92, t), "hat")
     hold(h, dome, lit(main, t), "hat", z=z)
     cuff = torch.maximum(torch.maximum(d - .025, v - line - .01), line - .14 - v)
-    hold(h, torch.maximum(cuff, -9 + 0*d) + (1 - is_(1))*9, lit(main*.86, t), "hat", line=.7)
+    hold(h, cuff + (1 - is_(1))*9, lit(main*.86, t), "hat", line=.7)
     ribbon = torch.maximum(dome, line - .10 - v) + (1 - is_(3))*9
     hold(h, ribbon, lit(band, t), line=.6)
     f = place(h.R, 0, -.26, .60)
     g = place(h.R, 0, -.26, .20)
-    visor = oval(h.hx - (f[0] + g[0])/2, h.hy - (f[1] + g[1])/2 - .03, .34*h.head_cos.abs() + .30*h.head_sin.abs() + .06,
-                 .085 + .05*h.head_cos.clamp(min=0)) + (1 - is_(2))*9 + (h.head_cos < -.3)*9
+    x, y = h.hx - (f[0] + g[0])/2, h.hy - (f[1] + g[1])/2 - .03
+    visor = oval(x, y, .34*h.head_cos.abs() + .30*h.head_sin.abs() + .06, .085 + .05*h.head_cos.clamp(min=0))
+    visor = visor + ((h.hat != 2) | (h.head_cos < -.3))*9
     hold(h, visor, lit(band, t), "hat")
 
 def paint_fall(q:Sheet):
@@ -997,18 +1038,18 @@ def paint_fall(q:Sheet):
     xx = mix(x/half.clamp(min=.1), tx*4, tail)
     strands = wave(xx*9 + 2*wave(y*4 + 6*h.phase)*.3 + 6.28*h.phase)*(1 - (9*h.hp)**2).clamp(min=0)
     lamp = .5 + .45*(xx*h.lamp[0]).clamp(-1, 1)
-    lit_ = (.28 + .34*lamp + .12*strands + .20*spot(((y - .55)/.25)**2) - .18*h.fall_behind*spot(((y - .45)/.3)**2)).clamp(0, 1)
-    c = mix(h.hair_dark.transpose(0, 1), h.hair.transpose(0, 1), (lit_*1.7).clamp(max=1))
-    c.add_((h.hair_lit - h.hair).transpose(0, 1)*((lit_ - .6)*2.2).clamp(0, 1))
+    ring = .20*spot(((y - .55)/.25)**2) - .18*h.fall_behind*spot(((y - .45)/.3)**2)
+    c = hair_colour(h, (.28 + .34*lamp + .12*strands + ring).clamp(0, 1))
     shadow(h, d*h.hs, .30*step(.0, .4, y), .03*h.scale)
-    put(h, d, c, "hair", z=h.skull[2] - .2*h.hs, px=h.hp, soft=torch.maximum(step(-.25, .15, y), torch.maximum(h.fall_behind, tail)))
+    soft = torch.maximum(step(-.25, .15, y), torch.maximum(h.fall_behind, tail)) # on the skull it runs into the cap
+    put(h, d, c, "hair", z=h.skull[2] - .2*h.hs, px=h.hp, soft=soft)
 
 def paint_falls(s:Sheet, front:bool):
     s.fall_behind = torch.full_like(s.hs, 0. if front else 1.)
     has = (s.fall > 0) | (s.tail > 0)
     x, y, _ = s.skull
-    around(s, [(x - .2*s.hs*s.head_sin, y + .4*s.hs, .85*s.hs*1.25), (x - .6*s.hs*s.head_sin*(s.tail), y + .5*s.hs, .75*s.hs)],
-           paint_fall, has & ((s.head_cos < .25) == front))
+    hair = [(x - .2*s.hs*s.head_sin, y + .4*s.hs, 1.06*s.hs), (x - .6*s.hs*s.head_sin*s.tail, y + .5*s.hs, .75*s.hs)]
+    around(s, hair, paint_fall, has & ((s.head_cos < .25) == front))
 
 # %% ../../nbs/worlds/32_people_draw.ipynb #88b34a5e
 def joints_seen(
@@ -1042,7 +1083,8 @@ def joints_seen(
         for name in FACE: # a raised arm may cover the face
             s.x, s.y = s.j[name][0], s.j[name][1]
             tip = [b + .4*(b - a) for a, b in zip(*arm[1:3])]
-            d = torch.minimum(limb(s, *arm[:3], .05*k, .045*k, .034*k).d, stroke(s.x, s.y, arm[2], tip, .033*k, .022*k)[0])
+            hand = stroke(s.x, s.y, arm[2], tip, .033*k, .022*k)[0]
+            d = torch.minimum(limb(s, *arm[:3], .05*k, .045*k, .034*k).d, hand)
             seen[name] = seen[name] & ~((d < -.004*k) & ~fore).flatten()
     near, far = legs[1], legs[0]
     for name, at in (("knee", 1), ("ankle", 2)):
@@ -1061,18 +1103,19 @@ def paint_all(s:Sheet):
     k = s.scale
     add_torso(s); skirt_shape(s); add_head(s)
     paint_wall(s)
-    foot = lambda a: (s.j[f"{a}_ankle"][0] - .10*s.lamp[0], s.ground + .045*k, .62 + 0*k)
     around(s, [(s.j["r_ankle"][0], s.ground, .62 + 0*k), (s.j["l_ankle"][0], s.ground, .62 + 0*k)], paint_shadow)
     paint_falls(s, False)
     paint_arms(s, False)
     paint_legs(s)
     j, b = s.j, .16*k
-    body = [(*j["neck"][:2], .20*k), (*j["r_shoulder"][:2], b), (*j["l_shoulder"][:2], b), (*j["r_hip"][:2], b), (*j["l_hip"][:2], b)]
-    skirt = [(s.skirt_end[0] + side*s.skirt_half*s.skirt, j["neck"][1] + (s.skirt_end[1] - j["neck"][1])*s.skirt, .12*k) for side in (-1, 1)]
+    body = [(*j[n][:2], .20*k if n == "neck" else b) for n in ("neck", "r_shoulder", "l_shoulder", "r_hip", "l_hip")]
+    down = lambda to, share: j["neck"][1] + (to - j["neck"][1])*share
+    skirt = [(s.skirt_end[0] + side*s.skirt_half*s.skirt, down(s.skirt_end[1], s.skirt), .12*k) for side in (-1, 1)]
     around(s, body + skirt, paint_torso)
-    coat = [(s.middle[0] + side*.14*k, j["neck"][1] + (s.middle[1] - j["neck"][1])*s.jacket_hem, .12*k) for side in (-1, 1)]
+    coat = [(s.middle[0] + side*.14*k, down(s.middle[1], s.jacket_hem), .12*k) for side in (-1, 1)]
     around(s, body + coat, paint_jacket, s.jacket > 0)
-    around(s, [(*j["neck"][:2], .15*k), (j["neck"][0] + .05*s.part*k, j["neck"][1] + .24*k, .10*k)], paint_scarf, s.scarf > 0)
+    scarf = [(*j["neck"][:2], .15*k), (j["neck"][0] + .05*s.part*k, j["neck"][1] + .24*k, .10*k)]
+    around(s, scarf, paint_scarf, s.scarf > 0)
     around(s, [(s.skull[0], s.skull[1] - .1*s.hs, 1.04*s.hs)], paint_head)
     paint_falls(s, True)
     paint_arms(s, True)
@@ -1083,7 +1126,7 @@ def draw_people(
     size=(128, 96), # pixels, or (height, width)
     lines:bool=False, # also a line drawing
     distance:bool=False, # also depth
-    chunk:int=2**20, # pixels drawn at a time
+    chunk:int=2**21, # pixels drawn at a time
 )->dict: # image (B,3,H,W) in [-1,1], mask (B,H,W) int64; edge (B,1,H,W), depth (B,1,H,W) if asked for
     "Pictures of people, with their label maps."
     parts = []
@@ -1091,7 +1134,7 @@ def draw_people(
         s = blank(one, size, lines, distance)
         paint_all(s)
         c = s.canvas
-        out = dict(image=c[:3].transpose(0, 1).clamp(0, 1)*2 - 1, mask=c[3].long())
+        out = dict(image=c[:3].clamp_(0, 1).mul_(2).sub_(1).transpose(0, 1), mask=c[3].long())
         if lines: out["edge"] = c[4][:, None].clamp(0, 1)*2 - 1
         if distance: out["depth"] = c[s.depth_at][:, None]
         parts.append(out)

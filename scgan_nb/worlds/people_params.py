@@ -64,7 +64,8 @@ def row_of(
     return list(torch.tensor(list(table.values()), device=choice.device)[choice.long()].unbind(1))
 
 # %% ../../nbs/worlds/31_people_params.ipynb #db8fbc45
-HAIR_MEASURES = ("cap", "volume", "line", "arc", "sweep", "side", "fall", "wide", "curl", "freq", "ball", "ball_v", "ball_w",
+HAIR_MEASURES = ("cap", "volume", "line", "arc", "sweep", "side", "fall", "wide", "curl", "freq", "ball", "ball_v",
+                 "ball_w",
                  "tail", "men", "women")
 HAIRCUTS = { #     cap   top  line  arc  sweep side  fall wide curl  freq ball   bv    bw  tail men women
     "bald":        (.00, .00, -.60, 0.0, .00, -.90, .00, .30, .000, 10, .02, -.30, -.3, 0, .5, .0),
@@ -93,27 +94,41 @@ HAIR = torch.stack([colours("1b1a20", "231d21", "2e272a"), colours("57351f", "6e
                     colours("c9994a", "e2bd6d", "f2dca6"), colours("8d9096", "b3b5ba", "dcdcda"),
                     colours("7f2a1c", "a8441f", "cf6a2c")])
 OUTFITS = torch.stack([colours(*row.split()) for row in '''
-    f4f1ea 2f4a6d c9744f f7f5f0 d1495b 24364f | e07a5f 3d405b f2cc8f 2b2d42 f4f1de 81b29a | 2a6f97 e9d8a6 14304a 8a5a3c f7f3e8 ee9b00
-    d1495b 30415d edae49 f3efe6 fbeee0 00798c | f2c14e 4d5359 7a3b2e efe9dd f78154 4d9078 | 6d597a e8d3c3 355070 3b2c35 eaac8b b56576
-    588157 dad7cd a3683f 5b4636 f1efe4 344e41 | ffb4a2 6d6875 b5838d fff3ee e5989b 4a4e69 | f8f4ec 6b705c b08968 7f5539 ddbea9 cb997e
-    1d3557 a8b8c8 e63946 f1faee f1faee 457b9d | 264653 e9c46a 2a9d8f 6b4a35 f4efe2 e76f51 | f7ede2 84a59d f28482 5f5b6b f6bd60 84a59d
-    3a86a8 f0ead6 f6ae2d 33415c fdfaf0 f26419 | 9b2335 2e2c3a c9a58b 1f1d28 f3e3d3 dfa06e | 7fb7be 374a67 dacc3e f2f2ec f7fbef 9dc7c8
-    ee6c4d 293241 3d5a80 e0e6ea e0fbfc 98c1d9 | efd9ce 7161a3 b79ced 4a3f6b fdf4ef 957fef | 2d3142 bfc0c0 ef8354 f4f4f2 ffffff 4f5d75
-    c8553d 588b8b ffd5c2 5b3a29 fff4ec f28f3b | ffcb69 55758c d08c60 f4efe6 e8ac65 997b66 | 5e6472 faf3dd aed9e0 ffa69e b8f2e6 ffa69e
-    a44a3f d4b996 2f3e46 4a2f27 f3e8d9 cc7e5e | e3e7ee 445a7a 8c9fbf f5f5f5 6c8ebf d1495b | 4f772d ece6d2 90a955 533b2a f5f3e4 d9ae61
-    f4acb7 9d8189 ffe5d9 fff5f0 ffcad4 9d8189 | 0f4c5c e3d5ca fb8b24 9a4a2e f5ebe0 e36414 | e8e4da 3b3f46 6f7d8c 23262b c44536 8d99ae
-    b56b45 2c3e50 e6d3b3 f1ece2 f4e1c1 7d9d9c | 8ecae6 1f3a54 ffb703 fbfbf7 f6f9fa fb8500 | 463f57 c9ada7 9a8c98 2b2637 f2e9e4 d98c7a
+    f4f1ea 2f4a6d c9744f f7f5f0 d1495b 24364f | e07a5f 3d405b f2cc8f 2b2d42 f4f1de 81b29a
+    2a6f97 e9d8a6 14304a 8a5a3c f7f3e8 ee9b00
+    d1495b 30415d edae49 f3efe6 fbeee0 00798c | f2c14e 4d5359 7a3b2e efe9dd f78154 4d9078
+    6d597a e8d3c3 355070 3b2c35 eaac8b b56576
+    588157 dad7cd a3683f 5b4636 f1efe4 344e41 | ffb4a2 6d6875 b5838d fff3ee e5989b 4a4e69
+    f8f4ec 6b705c b08968 7f5539 ddbea9 cb997e
+    1d3557 a8b8c8 e63946 f1faee f1faee 457b9d | 264653 e9c46a 2a9d8f 6b4a35 f4efe2 e76f51
+    f7ede2 84a59d f28482 5f5b6b f6bd60 84a59d
+    3a86a8 f0ead6 f6ae2d 33415c fdfaf0 f26419 | 9b2335 2e2c3a c9a58b 1f1d28 f3e3d3 dfa06e
+    7fb7be 374a67 dacc3e f2f2ec f7fbef 9dc7c8
+    ee6c4d 293241 3d5a80 e0e6ea e0fbfc 98c1d9 | efd9ce 7161a3 b79ced 4a3f6b fdf4ef 957fef
+    2d3142 bfc0c0 ef8354 f4f4f2 ffffff 4f5d75
+    c8553d 588b8b ffd5c2 5b3a29 fff4ec f28f3b | ffcb69 55758c d08c60 f4efe6 e8ac65 997b66
+    5e6472 faf3dd aed9e0 ffa69e b8f2e6 ffa69e
+    a44a3f d4b996 2f3e46 4a2f27 f3e8d9 cc7e5e | e3e7ee 445a7a 8c9fbf f5f5f5 6c8ebf d1495b
+    4f772d ece6d2 90a955 533b2a f5f3e4 d9ae61
+    f4acb7 9d8189 ffe5d9 fff5f0 ffcad4 9d8189 | 0f4c5c e3d5ca fb8b24 9a4a2e f5ebe0 e36414
+    e8e4da 3b3f46 6f7d8c 23262b c44536 8d99ae
+    b56b45 2c3e50 e6d3b3 f1ece2 f4e1c1 7d9d9c | 8ecae6 1f3a54 ffb703 fbfbf7 f6f9fa fb8500
+    463f57 c9ada7 9a8c98 2b2637 f2e9e4 d98c7a
     '''.replace("|", "\n").strip().splitlines()])
 DENIM = colours("2c456b", "3f6291", "6f8fb5", "22304a")
 WALLS = torch.stack([colours(*row.split()) for row in '''
-    f6e3cf eecfb0 d9b48f | dfe9ea c4d7da a9bfc4 | f9dcd3 f2c3b6 d9a595 | e4e0f3 cdc6e8 b3aad4 | fbf1d9 f4dfb0 dcc08a | dbe8d5 c1d6ba a3bd9c
-    d9e8f5 b9d4ec 9bbad6 | ece7e1 d9d0c7 bdb2a6 | f3d9df e7bcc7 cfa0ad | cfe2de accbc6 8fb0ac | f0e6d2 d9c7a6 b9a37f | dde2ea c2cad8 a4aec0
-    fde8c9 f9cf9b e0b077 | e9efdc d3dfbb b3c297 | 3f4a63 56637f 333c52 | 2f5560 42707a 28474f | 5b4a63 77627f 4a3c51 | 7a4b3f 986555 5f392f
+    f6e3cf eecfb0 d9b48f | dfe9ea c4d7da a9bfc4 | f9dcd3 f2c3b6 d9a595 | e4e0f3 cdc6e8 b3aad4 | fbf1d9 f4dfb0 dcc08a
+    dbe8d5 c1d6ba a3bd9c
+    d9e8f5 b9d4ec 9bbad6 | ece7e1 d9d0c7 bdb2a6 | f3d9df e7bcc7 cfa0ad | cfe2de accbc6 8fb0ac | f0e6d2 d9c7a6 b9a37f
+    dde2ea c2cad8 a4aec0
+    fde8c9 f9cf9b e0b077 | e9efdc d3dfbb b3c297 | 3f4a63 56637f 333c52 | 2f5560 42707a 28474f | 5b4a63 77627f 4a3c51
+    7a4b3f 986555 5f392f
     '''.replace("|", "\n").strip().splitlines()])
 
 # %% ../../nbs/worlds/31_people_params.ipynb #0c6567b0
 BUILD = ("tall", "broad", "waist", "hips", "legs", "arms")
-PERSON = ("male", "skin", "tint", "tone", "shade", "haircut", "part", "phase", "beard", "glasses", "hat", "outfit", "top",
+PERSON = ("male", "skin", "tint", "tone", "shade", "haircut", "part", "phase", "beard", "glasses", "hat", "outfit",
+          "top",
           "dress", "bottom", "jacket", "shoes", "tuck", "denim", "pattern", "scale", "pattern_2", "scale_2", "belt",
           "scarf", "print") + BUILD
 
@@ -126,7 +141,8 @@ def draw_person(
     pick = lambda name, table: choose(u[name], torch.tensor([row[-2:] for row in table.values()], dtype=torch.float64,
                                                             device=male.device).T[(~male).long()])
     deep = ((u["skin"] - .4)/.3).clamp(0, 1)[:, None] # fair hair is rarer on dark skin
-    tones = u["tone"].new_tensor([.24, .30, .27, .07, .12])*(1 - deep) + u["tone"].new_tensor([.52, .30, .10, .05, .03])*deep
+    tones = u["tone"].new_tensor([.24, .30, .27, .07, .12])*(1 - deep) + u["tone"].new_tensor([.52, .30, .10, .05,
+                                                                      .03])*deep
     bottom, dress = pick("bottom", BOTTOMS), ~male & (u["dress"] < .24)
     bottom = torch.where(dress & (bottom < 7), 7 + (u["bottom"]*5).long(), bottom) # a dress ends in a skirt
     skirt = row_of(BOTTOMS, bottom)[0] > 0
@@ -135,14 +151,18 @@ def draw_person(
     trousers = ~skirt
     tuck = torch.where(skirt, u["tuck"] < .75, u["tuck"] < torch.where(male, .28, .5)) & (top != 9) & ~dress
     busy = choose(u["pattern"], [.36, .16, .07, .10, .08, .09, .07, .07])
-    busy_2 = torch.where(skirt, choose(u["pattern_2"], [.50, .08, .07, .12, .08, .08, .07]), choose(u["pattern_2"], [.8, 0, .08, .12]))
+    busy_2 = torch.where(skirt, choose(u["pattern_2"], [.50, .08, .07, .12, .08, .08, .07]),
+                         choose(u["pattern_2"], [.8, 0, .08, .12]))
     busy_2 = torch.where((busy > 0) & (u["print"] < .8), 0, busy_2) # rarely two patterns at once
     busy = torch.where(dress & (busy == 7), 6, busy)
     return dict(male=male, skin=u["skin"], tint=u["tint"], hair_tone=choose(u["tone"], tones), hair_shade=u["shade"],
                 haircut=pick("haircut", HAIRCUTS), part=torch.where(u["part"] < .5, -1., 1.), phase=u["phase"],
-                beard=torch.where(male, choose(u["beard"], [.62, .18, .2]), 0), glasses=choose(u["glasses"], [.8, .13, .07]),
-                hat=choose(u["hat"], [.82, .07, .06, .05]), outfit=torch.floor(u["outfit"]*len(OUTFITS)), top=top, dress=dress,
-                bottom=bottom, jacket=pick("jacket", JACKETS), shoes=torch.where(male, choose(u["shoes"], [.55, .3, .15]),
+                beard=torch.where(male, choose(u["beard"], [.62, .18, .2]), 0),
+                glasses=choose(u["glasses"], [.8, .13, .07]),
+                hat=choose(u["hat"], [.82, .07, .06, .05]), outfit=torch.floor(u["outfit"]*len(OUTFITS)), top=top,
+                dress=dress,
+                bottom=bottom, jacket=pick("jacket", JACKETS),
+                shoes=torch.where(male, choose(u["shoes"], [.55, .3, .15]),
                                                                              choose(u["shoes"], [.36, .2, .2, .24])),
                 tuck=tuck, denim=torch.where(trousers & (u["denim"] < .38), 1 + torch.floor(u["denim"]/.38*4), 0),
                 pattern=busy, pattern_scale=u["scale"], bottom_pattern=busy_2, bottom_scale=u["scale_2"],
@@ -161,8 +181,10 @@ def lengths(
     "The measures of a body."
     m = p["male"]*1.
     return dict(torso=.545 + .015*m + .010*p["tall"], shoulder=.178 + .030*m + .008*p["broad"],
-                hip=.102 - .006*m + .005*p["hips"], upper=.300 + .012*m + .008*p["arms"], fore=.262 + .012*m + .007*p["arms"],
-                thigh=.475 + .010*m + .012*p["legs"] + .008*p["tall"], shin=.455 + .010*m + .012*p["legs"] + .008*p["tall"],
+                hip=.102 - .006*m + .005*p["hips"], upper=.300 + .012*m + .008*p["arms"], fore=.262 + .012*m
+                + .007*p["arms"],
+                thigh=.475 + .010*m + .012*p["legs"] + .008*p["tall"], shin=.455 + .010*m + .012*p["legs"]
+                + .008*p["tall"],
                 neck=.276 + .006*p["tall"], head=HEAD + 0*m)
 
 # %% ../../nbs/worlds/31_people_params.ipynb #afdcc3b9
@@ -194,11 +216,13 @@ LEGS = { #     right: out fwd bend, left: out fwd bend, lean, spread, weight
     "kick":       (2, 0, 0, 4, -6, 66, 1, 6, .5),
     "lunge":      (30, 2, 34, 20, 0, 2, -4, 4, .5),
 }
-LIMITS = dict(arm_out=(-10, 172), arm_fwd=(-45, 165), elbow=(2, 146), leg_out=(-12, 48), leg_fwd=(-32, 95), knee=(0, 125),
+LIMITS = dict(arm_out=(-10, 172), arm_fwd=(-45, 165), elbow=(2, 146), leg_out=(-12, 48), leg_fwd=(-32, 95),
+              knee=(0, 125),
               lean=(-12, 12), bend=(-6, 22), turn=(-18, 18), look=(-38, 38), nod=(-14, 12))
 
 # %% ../../nbs/worlds/31_people_params.ipynb #44bbffdc
-VIEW = ("gesture_r", "gesture_l", "both", "stance", "mirror", "facing", "yaw", "lean", "bend", "turn", "look", "nod", "tilt",
+VIEW = ("gesture_r", "gesture_l", "both", "stance", "mirror", "facing", "yaw", "lean", "bend", "turn", "look", "nod",
+        "tilt",
         "wall", "backdrop", "wall_x", "light", "height", "x", "zoom") + tuple(
     f"{side}_{n}" for side in "rl" for n in ("out", "fwd", "bend", "twist", "leg_out", "leg_fwd", "knee"))
 
@@ -206,7 +230,7 @@ VIEW = ("gesture_r", "gesture_l", "both", "stance", "mirror", "facing", "yaw", "
 def draw_angles(
     u:dict, # uniform numbers by the names of VIEW
 )->dict: # name -> (B,) float64 in radians
-    "The angles of all joints: a gesture for each arm, a stance, a lean, the facing of the body and the look; within limits."
+    "The angles of all joints, within limits: arms, legs, lean, the facing of the body and the look."
     like = u["yaw"]
     arms, legs = (torch.tensor(list(t.values()), dtype=like.dtype, device=like.device) for t in (ARMS, LEGS))
     right, left = (choose(u[f"gesture_{s}"], arms[:, -1]) for s in "rl")
@@ -287,7 +311,8 @@ def skeleton(
     j[:, :, 1] += CAMERA*j[:, :, 2]
     return dict(joints=j, yaw=a["yaw"], head=head)
 
-FACE = dict(nose=(0., .165, .455), r_eye=(-.17, 0., .37), l_eye=(.17, 0., .37), r_ear=(-.43, .06, -.06), l_ear=(.43, .06, -.06))
+FACE = dict(nose=(0., .165, .455), r_eye=(-.17, 0., .37), l_eye=(.17, 0., .37), r_ear=(-.43, .06, -.06),
+            l_ear=(.43, .06, -.06))
 
 # %% ../../nbs/worlds/31_people_params.ipynb #0c117705
 FLOOR = 1.13 # where the soles of a standing person are
@@ -304,7 +329,8 @@ def framed(
     left, right = j[:, :, 0].amin(1) - .10, j[:, :, 0].amax(1) + .10
     zoom = torch.minimum(torch.minimum(2.44/(low + sole - high), 1.90/(right - left)), 1.10 + .03*bell(u["zoom"]))
     room = .95 - zoom*(right - left)/2
-    x = torch.minimum(.05*bell(u["x"]).abs(), room.clamp(min=0))*torch.sign(u["x"] - .5) - zoom*(left + right)/2*.8 - zoom*j[:, 1, 0]*.2
+    x = torch.minimum(.05*bell(u["x"]).abs(), room.clamp(min=0))*torch.sign(u["x"] - .5) - zoom*(left
+                                                                      + right)/2*.8 - zoom*j[:, 1, 0]*.2
     y = FLOOR - zoom*(low + sole)
     at = torch.stack([x, y, torch.zeros_like(x)], 1)
     return dict(joints=zoom[:, None, None]*j + at[:, None], scale=zoom, yaw=view["yaw"], head=view["head"])
@@ -390,7 +416,8 @@ def lifted(
     n, j = lengths(p), dict(zip(JOINTS, xy.unbind(1)))
     seen = {k: ~v.isnan().any(1) for k, v in j.items()}
     shift = lambda v, dx, dy: v + torch.stack([dx + 0*v[:, 0], dy + 0*v[:, 0]], 1)
-    j["neck"] = _or(_or(j["neck"], (j["r_shoulder"] + j["l_shoulder"])/2), shift((j["r_hip"] + j["l_hip"])/2, 0, -n["torso"]))
+    j["neck"] = _or(_or(j["neck"], (j["r_shoulder"] + j["l_shoulder"])/2),
+                    shift((j["r_hip"] + j["l_hip"])/2, 0, -n["torso"]))
     j["neck"] = _or(_or(j["neck"], shift(j["nose"], 0, .7*HEAD)), torch.zeros_like(j["neck"]))
     for a, b in (("r", "l"), ("l", "r")):
         j[f"{a}_shoulder"] = _or(j[f"{a}_shoulder"], 2*j["neck"] - j[f"{b}_shoulder"])
@@ -407,7 +434,8 @@ def lifted(
     for s, d in (("r", -1), ("l", 1)):
         j[f"{s}_shoulder"] = _or(j[f"{s}_shoulder"], shift(j["neck"], d*cos*n["shoulder"]*size, 0))
         j[f"{s}_hip"] = _or(j[f"{s}_hip"], shift(j["neck"], d*cos*n["hip"]*size, n["torso"]*size))
-        for a, b, bone, dx in (("shoulder", "elbow", "upper", .1), ("elbow", "wrist", "fore", -.1), ("hip", "knee", "thigh", 0.),
+        for a, b, bone, dx in (("shoulder", "elbow", "upper", .1), ("elbow", "wrist", "fore", -.1),
+                               ("hip", "knee", "thigh", 0.),
                                ("knee", "ankle", "shin", 0.)):
             j[f"{s}_{b}"] = _or(j[f"{s}_{b}"], shift(j[f"{s}_{a}"], d*cos*dx*n[bone]*size, .97*n[bone]*size))
     return dict(joints=torch.stack([j[k] for k in JOINTS], 1), scale=size, yaw=yaw, seen=seen, nose=nose, ears=ears)
@@ -423,11 +451,13 @@ def depths(
     for s, d in (("r", -1), ("l", 1)):
         z[f"{s}_shoulder"], z[f"{s}_hip"] = -d*sin*n["shoulder"]*size, -d*sin*n["hip"]*size
         toward = torch.where(cos - .5*d*sin >= 0, 1., -1.)
-        for a, b, bone, way in (("shoulder", "elbow", "upper", 1), ("elbow", "wrist", "fore", 1), ("hip", "knee", "thigh", 1),
+        for a, b, bone, way in (("shoulder", "elbow", "upper", 1), ("elbow", "wrist", "fore", 1),
+                                ("hip", "knee", "thigh", 1),
                                 ("knee", "ankle", "shin", -1)):
             long, short = .96*n[bone]*size, (j[f"{s}_{a}"] - j[f"{s}_{b}"]).norm(dim=1)
             z[f"{s}_{b}"] = z[f"{s}_{a}"] + way*toward*(long*long - short*short).clamp(min=0).sqrt()
-        hide = ~flat["seen"][f"{s}_wrist"] & ~flat["seen"][f"{s}_elbow"] # an arm that nobody has seen is behind the body
+        # an arm that nobody has seen is behind the body
+        hide = ~flat["seen"][f"{s}_wrist"] & ~flat["seen"][f"{s}_elbow"]
         for k in ("elbow", "wrist"): z[f"{s}_{k}"] = torch.where(hide, -.3*size, z[f"{s}_{k}"])
     return torch.stack([z.get(k, 0*size) for k in JOINTS], 1)
 
@@ -438,7 +468,8 @@ def with_pose(
     size, # of the picture that the pose belongs to: pixels, or (height, width)
 )->dict: # params
     "The same persons in a given pose."
-    if pose.shape[-2:] != (18, 2): raise ValueError(f"a pose has shape (B, 18, 2), not {tuple(pose.shape)}. Fix: give 18 joints, each as (y, x)")
+    if pose.shape[-2:] != (18, 2):
+        raise ValueError(f"a pose has shape (B, 18, 2), not {tuple(pose.shape)}. Fix: give 18 joints, each as (y, x)")
     xy = frame_joints(pose.to(p["yaw"]), size)
     flat = lifted(xy, p)
     j, hs = torch.cat([flat["joints"], depths(flat, p)[..., None]], 2), HEAD*flat["scale"]
@@ -450,7 +481,8 @@ def with_pose(
     tilt = _or(torch.atan2(tilt[:, 1]*tilt[:, 0].sign(), tilt[:, 0].abs()), 0*look).clamp(-.5, .5)
     head = torch.stack([look, 0*look, torch.where(tilt.abs() < .45, tilt, 0*tilt)], 1)
     R, face = rotation(*head.unbind(1)), xy.new_tensor(list(FACE.values()))
-    face = torch.stack([sum(R[:, None, i, k]*face[None, :, k] for k in range(3)) for i in range(3)], 2)*hs[:, None, None]
+    face = torch.stack([sum(R[:, None, i, k]*face[None, :, k] for k in range(3)) for i in range(3)], 2)*hs[:, None,
+                                                                      None]
     there = torch.stack([at(k) for k in FACE], 1) - face[..., :2] # where each point of the face wants the skull
     middle = there.nanmean(1)
     middle = _or(middle, at("neck") - torch.stack([0*hs, lengths(p)["neck"]*flat["scale"]*.92], 1))
@@ -459,7 +491,8 @@ def with_pose(
     return p | dict(joints=j, scale=flat["scale"], yaw=flat["yaw"], head=head)
 
 # %% ../../nbs/worlds/31_people_params.ipynb #364abdd5
-PEOPLE_ATTRIBUTES = ["Male", "Long_Hair", "Beard", "Glasses", "Hat", "Jacket", "Long_Sleeves", "Patterned", "Dress", "Skirt",
+PEOPLE_ATTRIBUTES = ["Male", "Long_Hair", "Beard", "Glasses", "Hat", "Jacket", "Long_Sleeves", "Patterned", "Dress",
+                     "Skirt",
                      "Trousers", "Shorts", "Boots"]
 
 def people_attributes(
@@ -469,8 +502,10 @@ def people_attributes(
     hair = dict(zip(HAIR_MEASURES, row_of(HAIRCUTS, p["haircut"])))
     kind, end, *_ = row_of(BOTTOMS, p["bottom"])
     dress, legs = p["dress"] > .5, kind < .5
-    facts = [p["male"] > .5, (hair["fall"] > 0) | (hair["tail"] > 0), p["beard"] > 0, p["glasses"] > 0, p["hat"] > 0, p["jacket"] > 0,
-             (p["jacket"] > 0) | (row_of(TOPS, p["top"])[0] > 1.2), p["pattern"] > 0, dress, ~legs & ~dress, legs & ~dress & (end > 1.2),
+    facts = [p["male"] > .5, (hair["fall"] > 0) | (hair["tail"] > 0), p["beard"] > 0, p["glasses"] > 0, p["hat"] > 0,
+             p["jacket"] > 0,
+             (p["jacket"] > 0) | (row_of(TOPS, p["top"])[0] > 1.2), p["pattern"] > 0, dress, ~legs & ~dress,
+             legs & ~dress & (end > 1.2),
              legs & ~dress & (end < 1.2), p["shoes"] == 2]
     return torch.stack(facts, 1).float()
 
@@ -482,7 +517,8 @@ def with_people_attrs(
     "The same persons with attributes switched on or off."
     wear, cut, top = (list(t).index for t in (BOTTOMS, HAIRCUTS, TOPS))
     for name, on in attrs.items():
-        if name not in PEOPLE_ATTRIBUTES: raise KeyError(f"no attribute {name!r}; there are {', '.join(PEOPLE_ATTRIBUTES)}")
+        if name not in PEOPLE_ATTRIBUTES:
+            raise KeyError(f"no attribute {name!r}; there are {', '.join(PEOPLE_ATTRIBUTES)}")
         kind, end, *_ = row_of(BOTTOMS, p["bottom"])
         hair = dict(zip(HAIR_MEASURES, row_of(HAIRCUTS, p["haircut"])))
         keep = lambda key, test, other: torch.where(test, p[key], torch.full_like(p[key], float(other)))
@@ -490,17 +526,26 @@ def with_people_attrs(
         legs = lambda test, other: dict(dress=0, bottom=keep("bottom", test, other))
         sleeve = row_of(TOPS, p["top"])[0]
         moves = dict(
-            Male=(dict(male=1, dress=0, haircut=keep("haircut", hair["men"] > 0, cut("crop")), bottom=keep("bottom", kind < .5, wear("straight"))),
+            Male=(dict(male=1, dress=0, haircut=keep("haircut", hair["men"] > 0, cut("crop")),
+                       bottom=keep("bottom", kind < .5, wear("straight"))),
                   dict(male=0, beard=0, haircut=keep("haircut", hair["women"] > 0, cut("bob")))),
-            Long_Hair=(dict(haircut=keep("haircut", long, cut("long"))), dict(haircut=keep("haircut", ~long, cut("crop")))),
-            Beard=(dict(beard=keep("beard", p["beard"] > 0, 1)), dict(beard=0)), Glasses=(dict(glasses=keep("glasses", p["glasses"] > 0, 1)), dict(glasses=0)),
-            Hat=(dict(hat=keep("hat", p["hat"] > 0, 1)), dict(hat=0)), Jacket=(dict(jacket=keep("jacket", p["jacket"] > 0, 1)), dict(jacket=0)),
-            Long_Sleeves=(dict(top=keep("top", sleeve > 1.2, top("long sleeves"))), dict(jacket=0, top=keep("top", sleeve < 1.2, top("tee")))),
+            Long_Hair=(dict(haircut=keep("haircut", long, cut("long"))),
+                       dict(haircut=keep("haircut", ~long, cut("crop")))),
+            Beard=(dict(beard=keep("beard", p["beard"] > 0, 1)), dict(beard=0)),
+                     Glasses=(dict(glasses=keep("glasses", p["glasses"] > 0, 1)), dict(glasses=0)),
+            Hat=(dict(hat=keep("hat", p["hat"] > 0, 1)), dict(hat=0)),
+                     Jacket=(dict(jacket=keep("jacket", p["jacket"] > 0, 1)), dict(jacket=0)),
+            Long_Sleeves=(dict(top=keep("top", sleeve > 1.2, top("long sleeves"))),
+                          dict(jacket=0, top=keep("top", sleeve < 1.2, top("tee")))),
             Patterned=(dict(pattern=keep("pattern", p["pattern"] > 0, 1)), dict(pattern=0)),
-            Dress=(dict(dress=1, tuck=0, bottom=keep("bottom", kind > .5, wear("a-line")), top=keep("top", p["top"] < 7, top("tee"))), dict(dress=0)),
-            Skirt=(legs(kind > .5, wear("a-line")), dict(bottom=keep("bottom", (kind < .5) | (p["dress"] > .5), wear("straight")))),
-            Trousers=(legs((kind < .5) & (end > 1.2), wear("straight")), dict(bottom=keep("bottom", (kind > .5) | (end < 1.2), wear("shorts")))),
-            Shorts=(legs((kind < .5) & (end < 1.2), wear("shorts")), dict(bottom=keep("bottom", (kind > .5) | (end > 1.2), wear("straight")))),
+            Dress=(dict(dress=1, tuck=0, bottom=keep("bottom", kind > .5, wear("a-line")),
+                        top=keep("top", p["top"] < 7, top("tee"))), dict(dress=0)),
+            Skirt=(legs(kind > .5, wear("a-line")),
+                   dict(bottom=keep("bottom", (kind < .5) | (p["dress"] > .5), wear("straight")))),
+            Trousers=(legs((kind < .5) & (end > 1.2), wear("straight")),
+                      dict(bottom=keep("bottom", (kind > .5) | (end < 1.2), wear("shorts")))),
+            Shorts=(legs((kind < .5) & (end < 1.2), wear("shorts")),
+                    dict(bottom=keep("bottom", (kind > .5) | (end > 1.2), wear("straight")))),
             Boots=(dict(shoes=2), dict(shoes=keep("shoes", p["shoes"] != 2, 0))))[name][0 if on else 1]
         p = p | {k: v if torch.is_tensor(v) else torch.full_like(p["male"], float(v)) for k, v in moves.items()}
     return p
