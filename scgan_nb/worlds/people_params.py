@@ -325,7 +325,7 @@ def framed(
     "Stand the person on the floor and fit them into the frame."
     j = view["joints"]
     low, sole = j[:, :, 1].amax(1), .075
-    high = torch.minimum(j[:, :, 1].amin(1) - .05, j[:, 14:, 1].mean(1) - .80*HEAD)
+    high = torch.minimum(j[:, (4, 7), 1].amin(1) - .13, j[:, 14:, 1].mean(1) - .80*HEAD) # hands, crown
     left, right = j[:, :, 0].amin(1) - .10, j[:, :, 0].amax(1) + .10
     zoom = torch.minimum(torch.minimum(2.44/(low + sole - high), 1.90/(right - left)), 1.10 + .03*bell(u["zoom"]))
     room = .95 - zoom*(right - left)/2
