@@ -333,15 +333,14 @@ def motif(
 
 def dyed(
     q:Sheet,
-    name:str, # of a colour
-    light:Tensor,
+    colour:Tensor, # (B,3,1,1)
+    light:Tensor, # (B,H,W)
     masks=(None, None), # from pattern
-    accents=("accent", "accent_2"),
 )->Tensor: # (3,B,H,W)
-    "Cloth of some colour and pattern in the light."
-    c = lit(getattr(q, name), light)
-    for mask, accent in zip(masks, accents):
-        if mask is not None: lay(c, lit(getattr(q, accent), light), mask)
+    "Cloth of some colour and pattern in the light; patterns have the two accents of the outfit."
+    c = lit(colour, light)
+    for mask, accent in zip(masks, (q.accent, q.accent_2)):
+        if mask is not None: lay(c, lit(accent, light), mask)
     return c
 
 # %% ../../nbs/worlds/32_people_draw.ipynb #32345e01
@@ -405,7 +404,7 @@ def paint_trouser_leg(q):
     light = (m.light + folds ).clamp_(0, 1)
     masks = pattern(q, q.bottom_pattern, q.bottom_scale, m.n*(.08*k), m.along)
     d = torch.maximum(m.d, end)
-    c = dyed(q, "bottom_dye", light, masks)
+    c = dyed(q, q.bottom_dye, light, masks)
     jean = (q.denim > 0).float()
     c.mul_(1 + jean*.07*spot(((m.t - .45)/.35)**2)*m.nz*m.nz)
     put(q, d, c, "trousers", z=hip[2] + (knee[2] - hip[2])*m.t.clamp(max=1))
@@ -551,7 +550,7 @@ def paint_top(q:Sheet):
     light = (m.light + folds + pull).clamp_(0, 1)
     U = (m.n*(1 + .3*m.n*m.n) - 1.4*q.yaw)*(.15*k)
     masks = pattern(q, q.pattern, q.pattern_scale, U, m.t*m.long)
-    c = dyed(q, "top_dye", light, masks)
+    c = dyed(q, q.top_dye, light, masks)
     shadow(q, d, .34*step(.5, .9, m.t), .04*k)
     put(q, d, c, q.upper, z=q.j["neck"][2] + .05*m.nz)
     q.cloth, q.cloth_light = d, light
@@ -632,7 +631,7 @@ def paint_hips(q):
     d = torch.maximum(torch.maximum(m.column - q.ease_top*k*step(.8, 1., m.t) - .003*k, e), low)
     masks = pattern(q, q.bottom_pattern, q.bottom_scale, (m.n - 1.4*q.yaw)*(.15*k), m.t*m.long)
     light = (m.light - .10*spot(((m.t - 1.05)/.08)**2)*(1 - m.nz)).clamp(0, 1)
-    put(q, d, dyed(q, "bottom_dye", light, masks), "trousers", line=0., z=q.j["neck"][2] + .04,
+    put(q, d, dyed(q, q.bottom_dye, light, masks), "trousers", line=0., z=q.j["neck"][2] + .04,
         soft=step(1.11, 1.01, m.t))
     rule(q, torch.maximum(e.abs(), m.column))
     belt = torch.maximum((e + .020*k).abs() - .016*k, d) + (1 - q.belt*(q.tuck > .5))
@@ -671,7 +670,7 @@ def paint_skirt(q):
     kind, scale = torch.where(as_top, q.pattern, q.bottom_pattern), torch.where(as_top, q.pattern_scale, q.bottom_scale)
     masks = pattern(q, kind, scale, (nc*(1 + .3*nc*nc) - 1.4*q.yaw)*(.16*k)*(1 + .5*tc), t*long)
     shadow(q, d, .30, .05*k)
-    put(q, d, dyed(q, "bottom_dye", light, masks), q.lower, z=q.j["neck"][2] + .05)
+    put(q, d, dyed(q, q.bottom_dye, light, masks), q.lower, z=q.j["neck"][2] + .05)
     motif(q, kind, masks[0], d)
     belt = torch.maximum((t*long - .008*k + .012*k*nz).abs() - .018*k, d - .004*k) + (1 - q.belt)
     put(q, belt, lit(q.accent_2, light), line=.6)
@@ -796,7 +795,7 @@ def paint_arm(q:Sheet):
     folds = folds + .06*wave(m.along*(70/k))*spot(((m.t - 1.82)/.18)**2)
     light = (m.light + folds).clamp(0, 1)
     masks = pattern(q, torch.where(jacket > 0, 0., q.pattern), q.pattern_scale, m.n*(.06*k), m.along + .03*k)
-    c = dyed(q, "top_dye", light, masks)
+    c = dyed(q, q.top_dye, light, masks)
     if jacket.any(): c = mix(c, lit(q.jacket_dye, light), jacket)
     label = torch.where(jacket > 0, PEOPLE.id("jacket"), q.upper)
     put(q, s, c, label, z=z + .01)
