@@ -18,7 +18,7 @@ from ..core.weights import read_text
 
 # %% auto #0
 __all__ = ['CELEBAMASK19', 'CELEBAMASK19_LAST', 'LANDMARK7', 'PORTRAIT10', 'FASHION7', 'COCOSTUFF182', 'COCOSTUFF183',
-           'ADE20K150', 'ADE20K151', 'ADE20K151_RAW', 'CITYSCAPES35', 'SCENES', 'CELEBAMASK19_TO_LANDMARK7',
+           'ADE20K150', 'ADE20K151', 'ADE20K151_RAW', 'CITYSCAPES35', 'SCENES', 'PEOPLE', 'CELEBAMASK19_TO_LANDMARK7',
            'CELEBAMASK19_TO_LAST', 'CELEBAMASK19_TO_PORTRAIT10', 'COCOSTUFF182_TO_183', 'ADE20K_RAW_TO_151',
            'ADE20K_RAW_TO_150', 'LABEL_SETS', 'REDUCTIONS', 'POSE18_SWAPS', 'LANDMARK68_SWAPS', 'LabelSet',
            'bit_colour', 'label_table', 'identity_table', 'apply_table', 'reduction', 'swap_table', 'find_labels',
@@ -179,6 +179,14 @@ SCENES = LabelSet("scenes18", ("sky", "cloud", "sun", "mountain", "grass", "fiel
                    (244, 222, 179), (40, 122, 178), (92, 96, 108), (24, 92, 74), (62, 140, 66), (178, 208, 64),
                    (240, 178, 140), (190, 62, 52), (232, 64, 140), (116, 54, 168), (0, 196, 190), (128, 78, 44)))
 
+# %% ../../nbs/datasets/00_labels.ipynb #92a727be
+PEOPLE = LabelSet("people18", ("background", "hair", "face", "torso_skin", "hat", "glasses", "top", "jacket", "dress",
+                               "skirt", "trousers", "scarf", "l_arm", "r_arm", "l_leg", "r_leg", "l_shoe", "r_shoe"),
+                  ((38, 42, 56), (122, 72, 34), (255, 205, 160), (226, 150, 118), (255, 214, 64), (64, 150, 230),
+                   (232, 64, 110), (140, 60, 160), (240, 120, 190), (30, 160, 110), (44, 92, 190), (250, 244, 220),
+                   (250, 176, 60), (176, 104, 30), (120, 214, 220), (24, 140, 160), (210, 240, 130), (120, 160, 40)),
+                  swaps=((12, 13), (14, 15), (16, 17)))
+
 # %% ../../nbs/datasets/00_labels.ipynb #8d3d699f
 def label_table(
     mapping:dict[int, int], # old id -> new id; what is absent becomes `other`
@@ -249,7 +257,7 @@ def swap_table(
 
 # %% ../../nbs/datasets/00_labels.ipynb #47dcd6d7
 LABEL_SETS = {s.name: s for s in (CELEBAMASK19, LANDMARK7, PORTRAIT10, FASHION7, CELEBAMASK19_LAST, COCOSTUFF182,
-                                  COCOSTUFF183, ADE20K150, ADE20K151, ADE20K151_RAW, CITYSCAPES35, SCENES)}
+                                  COCOSTUFF183, ADE20K150, ADE20K151, ADE20K151_RAW, CITYSCAPES35, SCENES, PEOPLE)}
 REDUCTIONS = {("celebamask19", "celebamask19_last"): CELEBAMASK19_TO_LAST,
               ("celebamask19", "landmark7"): CELEBAMASK19_TO_LANDMARK7,
               ("celebamask19", "portrait10"): CELEBAMASK19_TO_PORTRAIT10,

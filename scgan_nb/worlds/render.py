@@ -306,8 +306,9 @@ class Sheet(dict):
 
     def view(self, f):
         "The same sheet with f applied to every tensor, at the moment that it is asked for."
-        go = lambda v: {k: go(w) for k, w in v.items()} if isinstance(v, dict) else [go(w) for w in v] if isinstance(v,
-                list) else f(v)
+        def go(v):
+            if isinstance(v, dict): return type(v)({k: go(w) for k, w in v.items()})
+            return [go(w) for w in v] if isinstance(v, list) else f(v)
         return Sheet(_from=(self, go))
 
 # %% ../../nbs/worlds/01_render.ipynb #841d1cf5
