@@ -32,7 +32,8 @@ __all__ = ['BODY25', 'COCO17', 'read_annotation', 'read_pairs', 'make_pairs', 'p
 def _joints(ys, xs):
     "Two texts of 18 numbers -> (18, 2) floats, NaN for a joint that is not visible."
     y, x = (json.loads(t) for t in (ys, xs))
-    if not all(isinstance(v, list) and len(v) == 18 for v in (y, x)): raise ValueError("expected two lists of 18 numbers")
+    if not all(isinstance(v, list) and len(v) == 18 for v in (y, x)):
+        raise ValueError("expected two lists of 18 numbers")
     pose = torch.tensor([y, x], dtype=torch.float32).T
     return pose.masked_fill((pose < 0).any(1, keepdim=True), float("nan"))
 
@@ -66,7 +67,8 @@ def read_pairs(
     known, found, faults = set(known), [], []
     header, *rows = [[v.strip() for v in row] for row in csv.reader(read_text(path).splitlines())] or [[]]
     if header != ["from", "to"]:
-        raise DataError([Fault(f"{path}, line 1", f"the header is {','.join(header)[:60]!r}", "expected from,to")], "pairs")
+        raise DataError([Fault(f"{path}, line 1", f"the header is {','.join(header)[:60]!r}", "expected from,to")],
+                        "pairs")
     for k, row in enumerate(rows, 2):
         if not any(row): continue
         if len(row) != 2: faults.append(Fault(f"{path}, line {k}", f"{len(row)} names", "write two: from,to"))
@@ -168,7 +170,8 @@ class PoseTransfer(ImageDataset):
         lines = None
         if edges == "files" or edges == "auto" and drawn.is_dir():
             lines = [str(drawn/f"{Path(n).stem.removeprefix('fashion')}.png") for n in names]
-        self.photos = PosedPhotos([Item(n, str(root/split/n)) for n in names], [joints[n] for n in names], size, lines, **kw)
+        items = [Item(n, str(root/split/n)) for n in names]
+        self.photos = PosedPhotos(items, [joints[n] for n in names], size, lines, **kw)
         number = {n: i for i, n in enumerate(names)}
         self.names, self.pairs = found, [(number[a], number[b]) for a, b in found]
         super().__init__(size=size)
@@ -198,7 +201,8 @@ def batch(self:PoseTransfer, indices:Iterable[int])->Batch:
 @patch
 def check(self:PoseTransfer, progress:bool=True)->PoseTransfer:
     "Read every photograph once; raise a `DataError` that lists every fault."
-    if not len(self): raise DataError([Fault(type(self).__name__, "there are no pairs", "choose another split")], self.name)
+    if not len(self):
+        raise DataError([Fault(type(self).__name__, "there are no pairs", "choose another split")], self.name)
     self.photos.check(progress)
     return self
 
@@ -218,8 +222,8 @@ def _person(numbers, path):
     "x, y and confidence of each joint, one after the other -> (18, 2)."
     numbers = torch.as_tensor(numbers, dtype=torch.float32)
     if numbers.dim() != 1 or len(numbers) not in (51, 54, 75):
-        raise DataError([Fault(str(path), f"a person of {numbers.numel()} numbers", "expected x, y and confidence of 17, "
-                               "18 or 25 joints")], "joints")
+        raise DataError([Fault(str(path), f"a person of {numbers.numel()} numbers",
+                               "expected x, y and confidence of 17, 18 or 25 joints")], "joints")
     xyc = numbers.view(-1, 3)
     pose = xyc[:, [1, 0]].masked_fill(xyc[:, 2:] <= 0, float("nan"))
     if len(pose) == 25: return pose[list(BODY25)]
@@ -240,7 +244,8 @@ def read_keypoints(
             for a in found["annotations"]: named[files[a["image_id"]]].append(_person(a["keypoints"], path))
     except (ValueError, KeyError, TypeError, RecursionError) as e:
         if isinstance(e, DataError): raise
-        raise DataError([Fault(str(path), f"no joints of OpenPose or COCO ({type(e).__name__}: {e})", "give the JSON file "
-                               "that the estimator wrote")], "joints") from None
-    if not any(named.values()): raise DataError([Fault(str(path), "nobody was found", "take another photograph")], "joints")
+        raise DataError([Fault(str(path), f"no joints of OpenPose or COCO ({type(e).__name__}: {e})",
+                               "give the JSON file that the estimator wrote")], "joints") from None
+    if not any(named.values()):
+        raise DataError([Fault(str(path), "nobody was found", "take another photograph")], "joints")
     return {name: max(people, key=lambda p: int((~p.isnan()).sum())) for name, people in named.items() if people}

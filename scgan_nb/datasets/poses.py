@@ -25,7 +25,8 @@ def heat_maps(
     "A map for each joint (SCA-GAN's `generate_pose_map`)."
     check_value(f"heat_maps: sigma={sigma}", sigma, float, Range(0))
     if pose.dim() != 3 or pose.shape[-1] != 2:
-        raise ValueError(f"heat_maps: joints have shape (B, K, 2), got {tuple(pose.shape)}: of one pose make pose[None]")
+        raise ValueError(f"heat_maps: joints have shape (B, K, 2), got {tuple(pose.shape)}: of one pose make "
+                         "pose[None]")
     rows = []
     for n, p in zip(pair(size), pose.unbind(-1)):
         d = torch.arange(n, device=pose.device, dtype=pose.dtype) - (p if sigma else p.round())[..., None]

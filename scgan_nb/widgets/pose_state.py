@@ -76,7 +76,8 @@ class PoseState:
     def _checked(self, pose):
         pose = torch.as_tensor(pose, dtype=torch.float32).clone()
         if pose.shape != (18, 2): raise ValueError(f"a pose has shape (18, 2), not {tuple(pose.shape)}")
-        if pose.isinf().any(): raise ValueError("a pose with an infinite place: joints are in pixels, NaN if not visible")
+        if pose.isinf().any():
+            raise ValueError("a pose with an infinite place: joints are in pixels, NaN if not visible")
         return pose.masked_fill(pose.isnan().any(1, keepdim=True), float("nan"))
 
     def _to(self, new, stroke=None):
@@ -103,7 +104,8 @@ class PoseState:
 
     def __repr__(self):
         n = int((~self._pose.isnan().any(1)).sum())
-        return f"PoseState({n} of 18 joints in {self.size[0]} x {self.size[1]}, version {self.version}, {self.undos} steps to undo)"
+        return (f"PoseState({n} of 18 joints in {self.size[0]} x {self.size[1]}, version {self.version}, "
+                f"{self.undos} steps to undo)")
 
 # %% ../../nbs/widgets/30_pose_state.ipynb #80159c4d
 @patch
