@@ -246,7 +246,7 @@ def diversity(self:SCGAN, x_f:Tensor, batch:Batch)->Tensor:
 
 @patch
 def keep(self:SCGAN, x_f:Tensor, batch:Batch)->Tensor:
-    "How far another hair colour moves hat, glasses, cloth and background: L1, mean over classes of every fourth sample."
+    "How far another hair colour moves hat, glasses, cloth and background, for every fourth sample."
     rows, share = self.fourth(batch.n)
     u = self.rand(batch.n, len(self.hair))[rows]
     if not len(u): return x_f.new_zeros(())
