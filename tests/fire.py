@@ -300,5 +300,21 @@ def fashion(root):
                                                          gender_=[[0], [1], [1]], sleeve_=[[1], [4], [2]]))
 
 
+def pose_transfer(root):
+    names = [f"fashion{who}_{shot}.jpg" for who in ("MENDenimid0000008001", "WOMENTees_Tanksid0000783805")
+             for shot in ("1front", "2side")]
+    rows = []
+    for i, name in enumerate(names):
+        save(root/"train"/name, photo(i, 24, 16))
+        save(root/"trainE"/"diff"/f"{name[7:-4]}.png", 255*ids(i, 2, 24, 16))
+        y, x = noise(i, 24, 18).tolist(), noise(i + 9, 16, 18).tolist()
+        y[16], x[16] = -1, -1
+        rows.append(f"{name}:{y}:{x}")
+    (root/"fashion-resize-annotation-train.csv").write_text("\n".join(["name:keypoints_y:keypoints_x", *rows]))
+    pairs = [f"{names[a]},{names[b]}" for a, b in ((0, 1), (1, 0), (3, 2))]
+    (root/"fashion-resize-pairs-train.csv").write_text("\n".join(["from,to", *pairs]))
+    return [{}, dict(edges="xdog"), dict(pairs="make")]
+
+
 BUILDERS = {"folder": folder, "coco-stuff": coco, "ade20k": ade, "cityscapes": city, "celeba": celeba,
-            "celebamask-hq": celebamask, "fashion": fashion}
+            "celebamask-hq": celebamask, "fashion": fashion, "pose-transfer": pose_transfer}

@@ -14,7 +14,7 @@ def results(part, parts):
     from scgan_nb.networks.judges import PictureClassifier, PictureSegmentor
     torch.manual_seed(0)
     look = ClassifierExtractor(PictureClassifier(["a", "b"], size=16, width=8), "net", kinds=("a", "b"))
-    judge = PictureSegmentor(["x", "y", "z"], size=16, width=8)
+    judge = PictureSegmentor(["x", "y", "z"], size=16, width=8).eval()
     real, fake = torch.rand(40, 3, 16, 16)*2 - 1, torch.rand(40, 3, 16, 16) - 0.5
     attrs, mask = torch.randint(0, 2, (40, 2)), torch.randint(0, 3, (40, 16, 16))
     mine = torch.arange(part, 40, parts)

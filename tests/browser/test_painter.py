@@ -306,7 +306,8 @@ def test_a_kernel_that_restarts(sheet):
     again = Hand(sheet); again.drag((5, 5), (60, 60)); settled(sheet, "heard")
     np.testing.assert_array_equal(again.ids(), mask(sheet))
     assert again.problem() == ""
-    assert sheet.faults() == []
+    # JupyterLab may draw the old output once more before the cell has run, whose widget went with its kernel
+    assert [fault for fault in sheet.faults() if "widget model not found" not in fault] == []
 
 
 def test_notebook_seven(server, browser):
