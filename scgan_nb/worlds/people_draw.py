@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['CLOTH', 'FLESH', 'LINE', 'HORIZON', 'person_colours', 'ink', 'lit', 'shape_of', 'blank', 'around', 'some', 'put',
            'rule', 'shadow', 'oval', 'backdrop', 'paint_wall', 'paint_shadow', 'limb', 'cut', 'bands', 'pattern',
-           'motif', 'dyed', 'leg_joints', 'foot', 'paint_leg', 'paint_bare_leg', 'paint_trouser_leg', 'paint_shoe',
-           'paint_legs', 'cubic', 'curve', 'add_torso', 'torso', 'neck_hole', 'paint_torso', 'paint_top',
+           'motif', 'dyed', 'limb_joints', 'leg_joints', 'foot', 'paint_leg', 'paint_bare_leg', 'paint_trouser_leg',
+           'paint_shoe', 'paint_legs', 'cubic', 'curve', 'add_torso', 'torso', 'neck_hole', 'paint_torso', 'paint_top',
            'paint_emblem', 'paint_collar', 'paint_roll', 'paint_hood', 'paint_hips', 'paint_skirt', 'skirt_shape',
            'paint_jacket', 'paint_scarf', 'arm_joints', 'behind', 'paint_arm', 'paint_hand', 'paint_arms', 'add_head',
            'head_coordinates', 'hold', 'paint_ear', 'paint_head', 'paint_face', 'paint_beard', 'hair_colour',
@@ -344,15 +344,21 @@ def dyed(
     return c
 
 # %% ../../nbs/worlds/32_people_draw.ipynb #32345e01
-def leg_joints(
+def limb_joints(
     s:Sheet,
-    near:bool, # of the two legs, the one that is nearer to us
-)->list: # hip, knee, ankle as (x, y, z), and whether it is the left one (B,1,1)
-    "The far or the near leg."
-    z = lambda k: s.j[f"{k}_knee"][2] + s.j[f"{k}_ankle"][2]
+    near:bool, # of the two limbs, the one that is nearer to us
+    joints:tuple, # names without the side, from the trunk outwards
+    deep:tuple, # two of them, whose depth decides which limb is nearer
+)->list: # the joints as (x, y, z), and whether it is the left limb (B,1,1)
+    "The far or the near one of two limbs."
+    z = lambda k: s.j[f"{k}_{deep[0]}"][2] + s.j[f"{k}_{deep[1]}"][2]
     left = (z("l") > z("r")) if near else (z("l") <= z("r"))
     of = lambda n: [torch.where(left, l, r) for l, r in zip(s.j[f"l_{n}"], s.j[f"r_{n}"])]
-    return [*map(of, ("hip", "knee", "ankle")), left]
+    return [*map(of, joints), left]
+
+def leg_joints(s:Sheet, near:bool)->list: # see limb_joints
+    "Hip, knee and ankle of the far or the near leg."
+    return limb_joints(s, near, ("hip", "knee", "ankle"), ("knee", "ankle"))
 
 def foot(
     s:Sheet, knee, ankle, left, # from leg_joints
@@ -753,12 +759,9 @@ def paint_scarf(q:Sheet):
     q.canvas[:3].mul_(1 - cover(torch.maximum(fold, roll + .008*k), q.px)*.28)
 
 # %% ../../nbs/worlds/32_people_draw.ipynb #8a7d97b3
-def arm_joints(s:Sheet, near:bool)->list: # shoulder, elbow, wrist, and whether it is the left one
-    "The far or the near arm."
-    z = lambda k: s.j[f"{k}_elbow"][2] + s.j[f"{k}_shoulder"][2]
-    left = (z("l") > z("r")) if near else (z("l") <= z("r"))
-    of = lambda n: [torch.where(left, l, r) for l, r in zip(s.j[f"l_{n}"], s.j[f"r_{n}"])]
-    return [*map(of, ("shoulder", "elbow", "wrist")), left]
+def arm_joints(s:Sheet, near:bool)->list: # see limb_joints
+    "Shoulder, elbow and wrist of the far or the near arm."
+    return limb_joints(s, near, ("shoulder", "elbow", "wrist"), ("elbow", "shoulder"))
 
 def behind(
     s:Sheet, arm, # from arm_joints
