@@ -97,7 +97,7 @@ TRUNK = [(2, 8), (5, 11), (8, 11), (2, 11), (5, 8)] # what the limbs of a stick 
 def limb_mask(
     pose:Tensor, # (B,18,2) as (y, x) in pixels, NaN where not visible
     size:Size, # of the masks: side, or (height, width)
-    thickness:float=0.06, # radius of the limbs, as a share of the height of the visible joints
+    thickness:float=0.045, # radius of the limbs, as a share of the height of the visible joints
 )->Tensor: # (B,H,W) bool
     "The pixels near the limbs of a pose."
     check_value(f"limb_mask: thickness={thickness}", thickness, float, Range(0, above=True))

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from ..core.batch import KEYS, Batch, entries_of, plain_key
 from ..core.pixels import IGNORE, Size, at_least_float32, one_hot
 from ..core.registry import register
-from ..core.show import colorize
+from ..core.show import Pose, colorize
 from ..core.system import Hyper, Recipe, System, Update
 from ..datasets.labels import labels_with
 from ..datasets.poses import heat_maps
@@ -227,10 +227,13 @@ def paint(self:Judges, state:Tensor)->Tensor: # (B,3,H,W) in [-1, 1]
 
 @patch
 def rows(self:Judges, batch:Batch, images:Tensor, colors:Tensor|None=None)->dict[str, list]:
-    "Images, masks and what the segmentor answers."
-    if not self.classes: return dict(image=list(images))
+    "Images, masks and what the segmentor answers, poses and what the detector answers."
     batch = entries_of(batch, self.truth)
-    return dict(image=list(batch["image"]), mask=list(colorize(batch["mask"], colors)), segmentor=list(images))
+    rows, real = dict(image=list(batch["image"])), batch["image"]
+    if self.classes: rows |= dict(mask=list(colorize(batch["mask"], colors)), segmentor=list(images))
+    if not self.joints: return rows
+    stick = lambda pose: [Pose(p, *real.shape[-2:]).image for p in pose.cpu()]
+    return rows | dict(pose=stick(batch["pose"]), detector=stick(self.detector.detect(real)))
 
 # %% ../../nbs/trainers/05_judges.ipynb #b8a5b43c
 @torch.no_grad()
