@@ -19,8 +19,8 @@ from ..core.values import Range, check_value
 from ..core.weights import fill, read_json, read_tensors
 
 # %% auto #0
-__all__ = ['fit_size', 'Judge', 'stage', 'check_kinds', 'PictureClassifier', 'PictureUNet', 'PictureSegmentor', 'likely_places',
-           'JointDetector', 'judge_roles', 'load_judge', 'JudgeFeatures', 'stand_in']
+__all__ = ['fit_size', 'Judge', 'stage', 'finer_stages', 'check_kinds', 'PictureClassifier', 'PictureUNet', 'PictureSegmentor',
+           'likely_places', 'JointDetector', 'judge_roles', 'load_judge', 'JudgeFeatures', 'stand_in']
 
 # %% ../../nbs/networks/05_judges.ipynb #d9497873
 def fit_size(
@@ -62,6 +62,14 @@ def stage(
                          nn.ReLU())
 
 # %% ../../nbs/networks/05_judges.ipynb #8bb7151c
+def finer_stages(
+    width:int, # channels at half the size; deeper maps have 2 and 3 times as many
+)->nn.ModuleList: # image (B,3,H,W) -> maps at 1/2, 1/4, 1/8 and 1/16 of its size
+    "The stages of an encoder with two convolutions at each size."
+    w = [width*k for k in (1, 2, 3, 3)]
+    down = [nn.Sequential(stage(a, b, 2), stage(b, b)) for a, b in zip(w, w[1:])]
+    return nn.ModuleList([nn.Sequential(nn.PixelUnshuffle(2), stage(12, w[0])), *down])
+
 def _sixteenth(size, width, who):
     "Number of positions of the deepest map, at a sixteenth of the size."
     h, w = pair(size)
@@ -97,9 +105,9 @@ class PictureClassifier(Judge):
         self.attr_names, self.size, self.dim, self.name = list(attr_names), size, 4*width, name
         self.kinds, self.anywhere = check_kinds(kinds, self.attr_names, name), anywhere
         w = [3, width, 2*width, 3*width, 3*width]
-        self.stages = nn.ModuleList(stage(a, b, stride=2) for a, b in zip(w, w[1:]))
-        if anywhere: self.stages.append(stage(w[-1], w[-1]))
-        self.embed = nn.Linear(w[-1]*(2 if anywhere else positions), self.dim)
+        if anywhere: self.stages = finer_stages(width)
+        else: self.stages = nn.ModuleList(stage(a, b, stride=2) for a, b in zip(w, w[1:]))
+        self.embed = nn.Linear(sum(w[2:]) + w[-1] if anywhere else w[-1]*positions, self.dim)
         self.head = nn.Linear(self.dim, len(self.attr_names))
 
     def maps(self, x):
@@ -108,11 +116,12 @@ class PictureClassifier(Judge):
         for s in self.stages: out.append(x := s(x))
         return out
 
-    def features(self, x):
-        "(B,4*width), not negative: the last map, read by one linear layer."
-        last = self.maps(x)[-1]
-        read = torch.cat([last.amax((2, 3)), last.mean((2, 3))], 1) if self.anywhere else last.flatten(1)
-        return F.relu(self.embed(read))
+    def read(self, maps):
+        "(B,4*width), not negative: the last map, or what occurs in the last maps, read by one linear layer."
+        if not self.anywhere: return F.relu(self.embed(maps[-1].flatten(1)))
+        return F.relu(self.embed(torch.cat([*(m.amax((2, 3)) for m in maps[1:]), maps[-1].mean((2, 3))], 1)))
+
+    def features(self, x): return self.read(self.maps(x))
 
     def logits(self, x):
         "(B,A): an attribute is present where its logit is positive."

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 import torch
 from fastcore.basics import patch
-from torch import Tensor
+from huggingface_hub import PyTorchModelHubMixin
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..core.batch import KEYS, Batch, entries_of, plain_key
@@ -26,8 +27,8 @@ from ..metrics.segmentation import SegmentationScore
 from ..networks.judges import JointDetector, PictureClassifier, PictureSegmentor
 
 # %% auto #0
-__all__ = ['balanced_cross_entropy', 'overlap_loss', 'roughen', 'joint_loss', 'JudgesHyper', 'FacesJudges', 'ScenesJudges',
-           'PeopleJudges', 'Judges', 'score']
+__all__ = ['balanced_cross_entropy', 'overlap_loss', 'CoarseClasses', 'coarse_cross_entropy', 'roughen', 'joint_loss',
+           'JudgesHyper', 'FacesJudges', 'ScenesJudges', 'PeopleJudges', 'Judges', 'score']
 
 # %% ../../nbs/trainers/05_judges.ipynb #e3f67f93
 def balanced_cross_entropy(
@@ -55,6 +56,30 @@ def overlap_loss(
     p = p*(s != IGNORE)[:, None]
     both, ours, theirs = total(torch.stack([x.sum((0, 2, 3)) for x in (p*target, p, target)]))
     return 1 - ((1 + both)/(1 + ours + theirs - both)).mean()
+
+# %% ../../nbs/trainers/05_judges.ipynb #b565cb21
+class CoarseClasses(nn.Module, PyTorchModelHubMixin):
+    "Maps of a classifier at 1/4 and 1/8 of the size -> class logits of their positions."
+    def __init__(self,
+        width:int, # of the classifier
+        n:int, # number of classes
+    ):
+        super().__init__()
+        self.guess = nn.ModuleList(nn.Conv2d(k*width, n, 1) for k in (2, 3))
+
+    def forward(self, maps): return [guess(m) for guess, m in zip(self.guess, maps[1:3])]
+
+def coarse_cross_entropy(
+    logits:Tensor, # (B,n,h,w) unbounded
+    s:Tensor, # (B,H,W) class ids, 255 = ignore; H and W are multiples of h and w
+    total:Callable=lambda x: x, # see `balanced_cross_entropy`
+)->Tensor: # scalar
+    "Balanced cross-entropy with the shares of the classes in blocks of pixels."
+    share = F.adaptive_avg_pool2d(one_hot(s, logits.shape[1], torch.float32, check=False), logits.shape[2:])
+    n, parts = total(torch.cat([share.sum((0, 2, 3)), share.new_ones(1)])).split([logits.shape[1], 1])
+    weighted = share*n.clamp(min=1).rsqrt()[:, None, None]
+    return parts[0]*-(weighted*at_least_float32(logits).log_softmax(1)).sum()/total(weighted.sum()).clamp(min=1e-9)
+
 
 # %% ../../nbs/trainers/05_judges.ipynb #5470d0c8
 def roughen(
@@ -149,14 +174,18 @@ class Judges(System):
         if h.attr_names:
             kinds = [k for k in h.kinds if k in h.attr_names]
             self.classifier = PictureClassifier(self.attr_names, h.size, h.width, h.classifier_name, kinds, h.anywhere)
-            self.updates += [Update("classifier", every=h.classifier_every, lr=h.lr[0], betas=(0.9, 0.99))]
+            taught = ("classifier",)
+            if h.anywhere and h.classes:
+                self.hint = CoarseClasses(h.width, len(h.classes))
+                taught = ("classifier", "hint")
+            self.updates += [Update("classifier", taught, h.classifier_every, h.lr[0], (0.9, 0.99))]
         if h.classes:
             self.segmentor = PictureSegmentor(self.classes, h.size, h.width, h.segmentor_name)
             self.updates += [Update("segmentor", lr=h.lr[1], betas=(0.9, 0.99))]
         if h.joints:
             self.detector = JointDetector(self.joints, h.size, h.width, h.detector_name)
             self.updates += [Update("detector", lr=h.lr_detector, betas=(0.9, 0.99))]
-        self.ema = self.ships = tuple(self.networks)
+        self.ema = self.ships = tuple(n for n in self.networks if n != "hint")
 
     @classmethod
     def adapt(cls, data)->dict:
@@ -192,12 +221,16 @@ def lesson(self:Judges, batch:Batch)->Batch: # image, mask, attrs, pose, as far 
 def classifier_loss(self:Judges, batch:Batch)->dict[str, Tensor]:
     "Binary cross-entropy, mean over the attributes that an image shows, with faint noise."
     seen = self.lesson(batch)
-    logits = at_least_float32(self.classifier(roughen(seen["image"], 0.03, 0, self.rand, self.randn)))
+    maps = self.classifier.maps(roughen(seen["image"], 0.03, 0, self.rand, self.randn))
+    logits = at_least_float32(self.classifier.head(self.classifier.read(maps)))
     known = ~seen["attrs"].isnan()
     loss = F.binary_cross_entropy_with_logits(logits, seen["attrs"].nan_to_num(0.).to(logits), known.to(logits),
                                               reduction="sum")
     n, parts = self.total(torch.stack([known.sum().to(loss), torch.ones_like(loss)]))
-    return dict(attributes=parts*loss/n.clamp(min=1))
+    terms = dict(attributes=parts*loss/n.clamp(min=1))
+    if "hint" not in self.networks: return terms
+    coarse = [coarse_cross_entropy(y, seen["mask"], self.total) for y in self.hint(maps)]
+    return terms | dict(hint=torch.stack(coarse).mean())
 
 @patch
 def segmentor_loss(self:Judges, batch:Batch)->dict[str, Tensor]:
