@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..core.batch import plain_key
 from ..core.registry import register
 from ..core.runtime import weight_file
 from ..losses.contextual import contextual_similarity
@@ -140,9 +141,10 @@ def perceptual_distance(
                         for u, v in pairs]).mean(0)
 
 # %% ../../nbs/metrics/02_similarity.ipynb #10dd6467
+@register("metrics")
 class Perceptual(PairMean):
     "Mean perceptual distance in the maps of a named extractor: 0 for equal images."
-    name, better = "perceptual", "lower"
+    name, better, needs = "perceptual", "lower", ("truth", "reconstruction", "extractor")
     def __init__(self,
         extractor:Extractor, # with `maps`
     ):
@@ -150,6 +152,11 @@ class Perceptual(PairMean):
         self.extractor = extractor
 
     def score(self, a, b): return perceptual_distance(self.extractor, a, b)
+
+    @classmethod
+    def suited(cls, judges, data, system):
+        "Where the truth is the target of a pair."
+        return [] if system.truth == plain_key(system.truth) else [cls(judges["extractor"])]
 
 # %% ../../nbs/metrics/02_similarity.ipynb #072bc24e
 class CX(PairMean):

@@ -24,8 +24,8 @@ __all__ = ['People']
 @register("datasets")
 class People(DrawnWorld):
     "Procedural pairs of images of one person in two poses; sample i is a pure function of (seed, i)."
-    name, attributes, extras = "people", PEOPLE_ATTRIBUTES, ("edge", "depth")
-    joint_names = POSE18
+    name, judges, joint_names = "people", "people-nets", POSE18
+    attributes, extras = PEOPLE_ATTRIBUTES, ("edge", "depth")
     judge_names = dict(classifier_name="people-cnn", segmentor_name="people-segmentor", detector_name="people-detector")
     ranges = DrawnWorld.ranges | dict(views=Range(1, 2**31))
 
