@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fastcore.basics import patch
 from ..core.pixels import Size, pair
-from ..core.show import LIMBS, Pose
+from ..core.show import SKELETON, Pose
 from ..core.values import Range, check_value, named
 from ..datasets.labels import POSE18_SWAPS
 
@@ -24,7 +24,7 @@ JOINTS = ("nose", "neck", "right shoulder", "right elbow", "right wrist", "left 
           "right hip", "right knee", "right ankle", "left hip", "left knee", "left ankle", "right eye", "left eye",
           "right ear", "left ear")
 ROOT = JOINTS.index("neck")
-PARENT = {outer: inner for inner, outer in LIMBS} # of each joint but the root
+PARENT = {outer: inner for inner, outer in SKELETON} # of each joint but the root
 
 def hanging(
     joint:int,
