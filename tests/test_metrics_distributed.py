@@ -10,17 +10,24 @@ def results(part, parts):
     from scgan_nb.metrics.features import ClassifierExtractor
     from scgan_nb.metrics.fid import FID, InceptionScore
     from scgan_nb.metrics.segmentation import SegmentationScore
-    from scgan_nb.metrics.similarity import SSIM, Diversity
-    from scgan_nb.networks.judges import PictureClassifier, PictureSegmentor
+    from scgan_nb.metrics.pose import MaskedSSIM, PCKh
+    from scgan_nb.metrics.protocols import Protocol
+    from scgan_nb.metrics.similarity import CX, SSIM, Diversity
+    from scgan_nb.networks.judges import JointDetector, PictureClassifier, PictureSegmentor
     torch.manual_seed(0)
     look = ClassifierExtractor(PictureClassifier(["a", "b"], size=16, width=8), "net", kinds=("a", "b"))
     judge = PictureSegmentor(["x", "y", "z"], size=16, width=8).eval()
+    finds = JointDetector([str(k) for k in range(18)], size=16, width=8, name="d").eval()
+    finds.nowhere.bias.data -= 99 # it finds every joint
     real, fake = torch.rand(40, 3, 16, 16)*2 - 1, torch.rand(40, 3, 16, 16) - 0.5
-    attrs, mask = torch.randint(0, 2, (40, 2)), torch.randint(0, 3, (40, 16, 16))
+    attrs, mask, pose = torch.randint(0, 2, (40, 2)), torch.randint(0, 3, (40, 16, 16)), 16*torch.rand(40, 18, 2)
+    pose[:3] = float("nan")
     mine = torch.arange(part, 40, parts)
     metrics = [FID(look), InceptionScore(look), SegmentationScore(judge, ["x", "y", "z"], name="s"),
-               AttributeAccuracy(look, ["a", "b"]), SSIM(), Diversity(look)]
-    shown = dict(reference=real[mine], truth=real[mine], attrs=attrs[mine], mask=mask[mine])
+               AttributeAccuracy(look, ["a", "b"]), SSIM(), Diversity(look), SSIM("official"),
+               MaskedSSIM(), MaskedSSIM("limbs"), PCKh(finds), CX(look), Protocol(SSIM("official"), pad=True, jpeg=True),
+               Protocol(FID(look), jpeg=95)]
+    shown = dict(reference=real[mine], truth=real[mine], attrs=attrs[mine], mask=mask[mine], pose=pose[mine])
     for m in metrics: m.observe(shown, torch.stack([real[mine], fake[mine]]) if m.drive == "varies" else fake[mine])
     return {k: v for m in metrics for k, v in m.compute().items()}
 

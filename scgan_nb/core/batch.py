@@ -12,8 +12,8 @@ from .pixels import check_ids, has_values, to_pm1, to_uint8
 from .show import Picture, Pose, colorize, grid
 
 # %% auto #0
-__all__ = ['KINDS', 'KEYS', 'Kind', 'plain_key', 'kind_of', 'packed', 'unpacked', 'MissingEntry', 'Batch', 'frame_size', 'shown',
-           'batch_picture', 'stack', 'Samples', 'check_batch']
+__all__ = ['KINDS', 'KEYS', 'Kind', 'plain_key', 'kind_of', 'packed', 'unpacked', 'MissingEntry', 'Batch', 'entries_of',
+           'frame_size', 'shown', 'batch_picture', 'stack', 'Samples', 'check_batch']
 
 # %% ../../nbs/core/02_batch.ipynb #9438e58a
 @dataclass(frozen=True)
@@ -109,6 +109,16 @@ class Batch(dict):
     def __repr__(self):
         entries = (f"{k}: {str(v.dtype).removeprefix('torch.')}{list(v.shape)}" for k, v in self.items())
         return f"Batch({', '.join(entries)})"
+
+# %% ../../nbs/core/02_batch.ipynb #98b848be
+def entries_of(
+    batch:Batch, # of single samples, or of pairs
+    key:str, # of the image in question, such as "target_image"
+)->Batch: # with `target_mask` as `mask`, and so on; the other entries stay
+    "A batch in which what belongs to one image of a pair stands under its plain name, too."
+    role = key.removesuffix(plain_key(key))
+    return Batch(batch | {plain_key(k): v for k, v in batch.items() if role and k.startswith(role)})
+
 
 # %% ../../nbs/core/02_batch.ipynb #d5062085
 def frame_size(

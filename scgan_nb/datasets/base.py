@@ -111,6 +111,7 @@ class ImageDataset(Samples):
     judges:str|None=None # packaged judges that metrics use for it; None: there are none
     judge_names:dict[str, str]={} # names of judges that are trained for it: `classifier_name`, `segmentor_name`
     exclusive:bool=False # exactly one of the attributes holds (one-hot)
+    joint_names:tuple[str, ...]=() # of the joints of a pose, where there are poses
     splits:tuple[str, ...]=() # names of the parts, where there are any
     ranges:dict[str, Range]=dict(seed=Range(-2**63, 2**63 - 1)) # of the numbers among the arguments, by name
 

@@ -20,7 +20,7 @@ from ..core.weights import read_text
 __all__ = ['CELEBAMASK19', 'CELEBAMASK19_LAST', 'LANDMARK7', 'PORTRAIT10', 'FASHION7', 'COCOSTUFF182', 'COCOSTUFF183',
            'ADE20K150', 'ADE20K151', 'ADE20K151_RAW', 'CITYSCAPES35', 'SCENES', 'PEOPLE', 'CELEBAMASK19_TO_LANDMARK7',
            'CELEBAMASK19_TO_LAST', 'CELEBAMASK19_TO_PORTRAIT10', 'COCOSTUFF182_TO_183', 'ADE20K_RAW_TO_151',
-           'ADE20K_RAW_TO_150', 'LABEL_SETS', 'REDUCTIONS', 'POSE18_SWAPS', 'LANDMARK68_SWAPS', 'LabelSet',
+           'ADE20K_RAW_TO_150', 'LABEL_SETS', 'REDUCTIONS', 'POSE18', 'POSE18_SWAPS', 'LANDMARK68_SWAPS', 'LabelSet',
            'bit_colour', 'label_table', 'identity_table', 'apply_table', 'reduction', 'swap_table', 'find_labels',
            'labels_with', 'table_between', 'find_swaps', 'read_labels', 'write_labels']
 
@@ -330,6 +330,8 @@ def write_labels(
                           "utf-8")
 
 # %% ../../nbs/datasets/00_labels.ipynb #aff03697
+POSE18 = ("nose", "neck", "r_shoulder", "r_elbow", "r_wrist", "l_shoulder", "l_elbow", "l_wrist", "r_hip", "r_knee",
+          "r_ankle", "l_hip", "l_knee", "l_ankle", "r_eye", "l_eye", "r_ear", "l_ear") # joints in OpenPose's order
 POSE18_SWAPS = ((2, 5), (3, 6), (4, 7), (8, 11), (9, 12), (10, 13), (14, 15), (16, 17))
 LANDMARK68_SWAPS = (*((i, 16 - i) for i in range(8)), *((17 + i, 26 - i) for i in range(5)), (31, 35), (32, 34),
                     *((36 + i, j) for i, j in enumerate((45, 44, 43, 42, 47, 46))), (48, 54), (49, 53), (50, 52),

@@ -22,6 +22,7 @@ from ..core.registry import register
 from ..core.weights import not_a_file
 from .base import DataError, Fault, ImageDataset
 from .files import RESAMPLE, FileDataset, Frame, Item, leads_out, list_files, open_image, read_text
+from .labels import POSE18
 from .poses import xdog
 
 # %% auto #0
@@ -149,7 +150,7 @@ def files(self:PosedPhotos, item:Item):
 @register("datasets")
 class PoseTransfer(ImageDataset):
     "Pairs of photographs of one person with joints and edges, in the layout of PATN, ADGAN and SCA-GAN."
-    name, splits = "pose-transfer", ("train", "test")
+    name, splits, joint_names = "pose-transfer", ("train", "test"), POSE18
 
     def __init__(self,
         root:str|Path, # with train/, test/ and the tables

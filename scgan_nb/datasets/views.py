@@ -116,7 +116,7 @@ class View(ImageDataset):
     ):
         super().__init__(data.labels, data.attr_names, data.size if size is None else size)
         self.name, self.splits = data.name, data.splits
-        self.drawn, self.exclusive = data.drawn, data.exclusive
+        self.drawn, self.exclusive, self.joint_names = data.drawn, data.exclusive, data.joint_names
         self.judges, self.judge_names = data.judges, data.judge_names
 
 # %% ../../nbs/datasets/02_views.ipynb #ad1e8b65

@@ -41,17 +41,18 @@ class AttributeAccuracy(Metric):
     @torch.no_grad()
     def update(self,
         images:Tensor, # (B,3,H,W) uint8, or float in [-1, 1]
-        attrs:Tensor, # (B,A) in {0,1}, in the order of `names`, or with more columns, if `columns` tells which
+        attrs:Tensor, # (B,A) in {0,1}, NaN: not asked; in the order of `names`, or more columns: see `columns`
     ):
         "Add generated images and the attributes that were asked for."
         if self.columns is not None: attrs = attrs[:, self.columns]
         if attrs.shape != (len(images), len(self.names)):
             raise ValueError(f"attributes of shape {tuple(attrs.shape)} for {len(images)} images and "
                              f"{len(self.names)} names: give one row for each image, one column for each name")
-        wanted = attrs > 0.5
+        wanted, unasked = attrs > 0.5, attrs.isnan()
         hit = (self.classifier.logits(check_pictures(images))[:, self.answers] > 0) == wanted
         for value in (0, 1):
-            self.right[value] += (hit & (wanted == value)).sum(0); self.asked[value] += (wanted == value).sum(0)
+            asked = (wanted == value) & ~unasked
+            self.right[value] += (hit & asked).sum(0); self.asked[value] += asked.sum(0)
 
     def observe(self, batch:dict, images:Tensor):
         "Generated images against the attributes of the batch."
@@ -62,9 +63,9 @@ class AttributeAccuracy(Metric):
         if not self.asked.sum(): raise ValueError(f"{self.name} has seen no images yet")
         each = self.right.sum(0)/self.asked.sum(0)
         balanced = (self.right/self.asked).nanmean(0) # an attribute that was never asked for has only one half
-        out = {self.name: float(each.mean()),
+        out = {self.name: float(each.nanmean()),
                self.name.replace("accuracy", "accuracy_balanced", 1): float(balanced.mean())}
-        return out | {f"{self.name}/{n}": float(v) for n, v in zip(self.names, each)}
+        return out | {f"{self.name}/{n}": float(v) for n, v in zip(self.names, each) if not v.isnan()}
 
     @classmethod
     def suited(cls, judges, data, system):

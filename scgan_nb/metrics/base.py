@@ -20,7 +20,7 @@ except ImportError:
             import torchmetrics # it is there, but broken: its own error
 
 # %% ../../nbs/metrics/00_base.ipynb #cd884d6c
-COUNTS = ("real", "generated", "pairs", "std") # parts of results for which no direction is better
+COUNTS = ("real", "generated", "pairs", "std", "skipped") # parts of results for which no direction is better
 
 class Metric(Backend):
     "A metric that says what it needs, what it is shown and which direction is better."

@@ -12,7 +12,7 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor
 
-from ..core.batch import Batch, Samples, kind_of
+from ..core.batch import Batch, Samples, entries_of, kind_of, plain_key
 from ..core.extras import need
 from ..core.registry import known
 from ..core.runtime import seeded, step_seed, with_bar
@@ -126,7 +126,8 @@ def conditions_of(
 )->Batch:
     "Samples as a system wants them."
     batch, columns = Batch(data.batch(indices)).to(system.device), match_attributes(system, data)
-    return batch if columns is None else Batch(batch, attrs=batch["attrs"][:, columns])
+    return batch if columns is None else Batch({k: v[:, columns] if plain_key(k) == "attrs" else v
+                                                for k, v in batch.items()})
 
 @torch.no_grad()
 def generate(
@@ -180,7 +181,7 @@ def default_metrics(
     "The metrics that fit system and data."
     there = judges_for(data, judges)
     if judges is not None: check_judges(there, data)
-    keys = set(data.batch([0]))
+    keys = set(entries_of(data.batch([0]), system.truth))
     met = {*there, *keys} | ({"truth", "reference"} if system.truth in keys else set())
     met |= {name for name, yes in dict(latent=system.z_dim > 0, reconstruction=system.reconstructs).items() if yes}
     order = lambda cls: (DRIVES.index(cls.drive), "extractor" not in cls.needs) # those of the whole set first
@@ -238,6 +239,7 @@ def _show(metrics, system, data, n, batch, make, better, ticks)->dict:
         reference = dict(reference=real[system.truth]) if system.truth in real else {}
         for i, (asked, images) in enumerate(make(at)):
             shown = Batch(asked | reference) if i == 0 else asked # the reference once for each sample
+            shown = entries_of(shown, system.truth)
             for m in metrics: m.observe(shown.to(m.device), images.to(m.device))
     return _computed(metrics, better)
 
@@ -249,7 +251,8 @@ def _vary(metrics, system, data, n, batch, seed, draws, better, ticks)->dict:
         next(ticks)
         for made in zip(*(generate(system, data, at, seed, k) for k in range(draws))): # one request at a time
             images = torch.stack([images for _, images in made])
-            for m in metrics: m.observe(made[0][0].to(m.device), images.to(m.device))
+            asked = entries_of(made[0][0], system.truth)
+            for m in metrics: m.observe(asked.to(m.device), images.to(m.device))
     return _computed(metrics, better)
 
 # %% ../../nbs/metrics/05_evaluate.ipynb #3b9a9ed9
@@ -287,7 +290,7 @@ def evaluate(
     metrics = default_metrics(system, data, judges) if metrics is None else metrics
     system, metrics = system.folded(), _place(metrics, system.device)
     columns = _columns(system, data, seed, ceiling)
-    check_needs(metrics, system.requests(conditions_of(system, data, range(1)))[0])
+    check_needs(metrics, entries_of(system.requests(conditions_of(system, data, range(1)))[0], system.truth))
     watching, paired, varied = ([m for m in metrics if m.drive == drive] for drive in DRIVES)
     results, better, few = {}, {}, min(conditions, n)
     shown = sum((len(watching) > 0) + (beside is not None and len(paired) > 0) for _, beside in columns.values())

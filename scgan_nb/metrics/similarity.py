@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..core.batch import plain_key
 from ..core.registry import register
 from ..core.runtime import weight_file
+from ..losses.contextual import contextual_similarity
 from .base import Metric
-from .features import Extractor, check_pictures
+from .features import Extractor, check_pictures, judge_name
 
 # %% auto #0
-__all__ = ['LPIPS_URLS', 'PairMean', 'L1', 'SSIM', 'LPIPS', 'perceptual_distance', 'Perceptual', 'Diversity']
+__all__ = ['LPIPS_URLS', 'PairMean', 'L1', 'ssim_map', 'SSIM', 'LPIPS', 'perceptual_distance', 'Perceptual', 'CX', 'Diversity']
 
 # %% ../../nbs/metrics/02_similarity.ipynb #38f809a6
 class PairMean(Metric):
@@ -64,18 +66,47 @@ class L1(PairMean):
     @classmethod
     def suited(cls, judges, data, system): return [cls()]
 
-# %% ../../nbs/metrics/02_similarity.ipynb #c4f8ef6f
+# %% ../../nbs/metrics/02_similarity.ipynb #d4a56070
+def _blurred(x, sigma, reach):
+    "Means in Gaussian windows of 2*reach + 1 pixels; the border is mirrored."
+    g = (-torch.arange(-reach, reach + 1, device=x.device, dtype=x.dtype).square()/(2*sigma**2)).exp()
+    g = g/g.sum()
+    flat = F.pad(x, [reach]*4, mode="reflect").flatten(0, 1)[:, None]
+    return F.conv2d(F.conv2d(flat, g.view(1, 1, -1, 1)), g.view(1, 1, 1, -1)).view(x.shape)
+
+def ssim_map(
+    a:Tensor, # (B,C,H,W), at least 0
+    b:Tensor, # the same shape
+    span:float|Tensor=1., # of the values, one or (B,)
+)->Tensor: # (B,C,H,W)
+    "Structural similarity of the windows around each pixel."
+    if min(a.shape[-2:]) < 11:
+        raise ValueError(f"SSIM compares windows of 11 x 11 pixels, the images have {a.shape[-2]} x {a.shape[-1]}: "
+                         f"give larger ones")
+    c1, c2 = (torch.as_tensor((k*span)**2).to(a).view(-1, 1, 1, 1) for k in (.01, .03))
+    ma, mb, aa, bb, ab = _blurred(torch.stack([a, b, a*a, b*b, a*b]).flatten(0, 1), 1.5, 5).unflatten(0, (5, -1))
+    return (2*ma*mb + c1)*(2*(ab - ma*mb) + c2)/((ma*ma + mb*mb + c1)*(aa - ma*ma + bb - mb*mb + c2))
+
 @register("metrics")
 class SSIM(PairMean):
-    "Structural similarity, by torchmetrics: 1 for equal images."
+    "Structural similarity: 1 for equal images."
     name, better = "ssim", "higher"
-    def __init__(self): super().__init__("ssim")
+    def __init__(self,
+        protocol:str="", # "official": as papers on pose transfer compute it; "": as torchmetrics does
+    ):
+        if protocol not in ("", "official"):
+            raise ValueError(f"SSIM knows no protocol {protocol!r}: choose 'official', or leave it away")
+        super().__init__("ssim[official]" if protocol else "ssim")
+        self.protocol = protocol
+
     @classmethod
     def suited(cls, judges, data, system): return [cls()]
 
     def score(self, a, b):
-        from torchmetrics.functional.image import structural_similarity_index_measure
-        return structural_similarity_index_measure((a + 1)/2, (b + 1)/2, data_range=1.0, reduction="none")
+        a, b = (a + 1)/2, (b + 1)/2
+        if not self.protocol: return ssim_map(a, b).mean((1, 2, 3))
+        return ssim_map(a, b, a.amax((1, 2, 3)) - a.amin((1, 2, 3)))[..., 5:-5, 5:-5].mean((1, 2, 3))
+
 
 # %% ../../nbs/metrics/02_similarity.ipynb #e9154a0f
 LPIPS_URLS = {"alex": "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
@@ -110,9 +141,10 @@ def perceptual_distance(
                         for u, v in pairs]).mean(0)
 
 # %% ../../nbs/metrics/02_similarity.ipynb #10dd6467
+@register("metrics")
 class Perceptual(PairMean):
     "Mean perceptual distance in the maps of a named extractor: 0 for equal images."
-    name, better = "perceptual", "lower"
+    name, better, needs = "perceptual", "lower", ("truth", "reconstruction", "extractor")
     def __init__(self,
         extractor:Extractor, # with `maps`
     ):
@@ -120,6 +152,45 @@ class Perceptual(PairMean):
         self.extractor = extractor
 
     def score(self, a, b): return perceptual_distance(self.extractor, a, b)
+
+    @classmethod
+    def suited(cls, judges, data, system):
+        "Where the truth is the target of a pair."
+        return [] if system.truth == plain_key(system.truth) else [cls(judges["extractor"])]
+
+# %% ../../nbs/metrics/02_similarity.ipynb #072bc24e
+class CX(PairMean):
+    "Contextual similarity in the maps of a network: 1 for equal images."
+    name, better = "cx", "higher"
+    def __init__(self,
+        net, # images in [-1, 1] -> list of maps (B,C,h,w), with a `name`; such as `vgg_conv(path)` or an `Extractor`
+        protocol:str="", # "official": summed over layers and batches; "": mean over layers and pairs
+        of:str="truth", # key of the images to compare with: "truth", or "source_image"
+        sigma:float=0.1, # bandwidth
+    ):
+        if protocol not in ("", "official"):
+            raise ValueError(f"CX knows no protocol {protocol!r}: choose 'official', or leave it away")
+        words = [judge_name(net, None, "network"), *([protocol] if protocol else []), *([] if of == "truth" else [of])]
+        super().__init__(f"cx[{','.join(words)}]")
+        self.net, self.protocol, self.of, self.sigma = net, protocol, of, sigma
+
+    def score(self, a, b):
+        if self.protocol: a, b = (a + 1)/2, (b + 1)/2
+        maps = getattr(self.net, "maps", self.net)
+        pairs = list(zip(maps(b), maps(a))) # target, generated
+        if self.protocol: return torch.stack([contextual_similarity(t, i, self.sigma).mean() for t, i in pairs]).sum()[None]
+        one = lambda t, i: torch.cat([contextual_similarity(t[[k]], i[[k]], self.sigma) for k in range(len(t))])
+        return torch.stack([one(t, i) for t, i in pairs]).mean(0)
+
+    def observe(self, batch:dict, images:Tensor):
+        "Generated images against the truth, or the images that `of` names."
+        self.update(images, batch[self.of])
+
+    def compute(self)->dict[str, float]:
+        "The mean and the number of pairs; or the sum, and the number of batches as `pairs`."
+        out = super().compute()
+        return out | {self.name: float(self.total)} if self.protocol else out
+
 
 # %% ../../nbs/metrics/02_similarity.ipynb #af6349d4
 @register("metrics")

@@ -10,11 +10,12 @@ from ..core.batch import Batch
 from ..core.pixels import Size
 from ..core.registry import register
 from ..core.values import Range
-from ..datasets.labels import PEOPLE
+from ..datasets.labels import PEOPLE, POSE18
 from .drawn import DrawnWorld
 from .people_draw import draw_people, joints_seen
-from .people_params import (
-    PEOPLE_ATTRIBUTES, PLACE, ROLES, one_view, people_attributes, people_params, pixel_joints, with_people_attrs, with_pose)
+from scgan_nb.worlds.people_params import (
+    PEOPLE_ATTRIBUTES, PLACE, ROLES, one_view, people_attributes, people_params, pixel_joints, visible_attributes,
+    with_people_attrs, with_pose)
 
 # %% auto #0
 __all__ = ['People']
@@ -23,8 +24,9 @@ __all__ = ['People']
 @register("datasets")
 class People(DrawnWorld):
     "Procedural pairs of images of one person in two poses; sample i is a pure function of (seed, i)."
-    name, attributes, extras = "people", PEOPLE_ATTRIBUTES, ("edge", "depth")
-    judge_names = dict(classifier_name="people-cnn", segmentor_name="people-segmentor")
+    name, judges, joint_names = "people", "people-nets", POSE18
+    attributes, extras = PEOPLE_ATTRIBUTES, ("edge", "depth")
+    judge_names = dict(classifier_name="people-cnn", segmentor_name="people-segmentor", detector_name="people-detector")
     ranges = DrawnWorld.ranges | dict(views=Range(1, 2**31))
 
     def __init__(self,
@@ -61,14 +63,17 @@ class People(DrawnWorld):
 
     def render(self,
         params:dict, # from `params`, perhaps edited
-    )->Batch: # source and target image, mask, pose and extras, attrs
+    )->Batch: # source and target image, mask, pose, attrs and extras, and attrs of the persons
         "The pairs of params."
         both = [one_view(params, role) for role in ROLES]
         drawn = self.draw({k: torch.cat([v, both[1][k]]) for k, v in both[0].items()})
         n = len(drawn["image"])//2
         pair = {f"{role}_{k}": v[part] for role, part in zip(ROLES, (slice(0, n), slice(n, None))) for k,
                 v in drawn.items()}
-        return Batch(pair, attrs=self.chosen(people_attributes(params)))
+        attrs = people_attributes(params)
+        pair |= {f"{r}_attrs": self.chosen(visible_attributes(attrs, pair[f"{r}_mask"], pair[f"{r}_pose"]))
+                 for r in ROLES}
+        return Batch(pair, attrs=self.chosen(attrs))
 
     def posed(self,
         params:dict, # from `params`

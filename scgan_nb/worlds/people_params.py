@@ -8,12 +8,13 @@ __all__ = ['NECKLINES', 'TOPS', 'BOTTOMS', 'JACKETS', 'SHOES', 'PATTERNS', 'HAIR
            'VIEW', 'CAMERA', 'FACE', 'FLOOR', 'PLACE', 'ROLES', 'PEOPLE_ATTRIBUTES', 'row_of', 'draw_person', 'lengths',
            'draw_angles', 'bone', 'skeleton', 'framed', 'draw_view', 'people_params', 'one_view', 'to_frame',
            'frame_joints', 'pixel_joints', 'body_scale', 'lifted', 'depths', 'with_pose', 'people_attributes',
-           'with_people_attrs']
+           'visible_attributes', 'with_people_attrs']
 
 # %% ../../nbs/worlds/31_people_params.ipynb #71278cb8
 import math
 import torch
 from torch import Tensor
+from ..datasets.labels import PEOPLE, POSE18
 from .render import bell, choose, colours, rotation, uniforms
 
 # %% ../../nbs/worlds/31_people_params.ipynb #cf80a74b
@@ -170,8 +171,7 @@ def draw_person(
                 **{k: bell(u[k]) for k in BUILD})
 
 # %% ../../nbs/worlds/31_people_params.ipynb #a96ba099
-JOINTS = ("nose", "neck", "r_shoulder", "r_elbow", "r_wrist", "l_shoulder", "l_elbow", "l_wrist", "r_hip", "r_knee",
-          "r_ankle", "l_hip", "l_knee", "l_ankle", "r_eye", "l_eye", "r_ear", "l_ear")
+JOINTS = POSE18
 HEAD = .292 # one unit of the head in the frame
 
 # %% ../../nbs/worlds/31_people_params.ipynb #a45b1f11
@@ -510,6 +510,22 @@ def people_attributes(
              legs & ~dress & (end > 1.2),
              legs & ~dress & (end < 1.2), p["shoes"] == 2]
     return torch.stack(facts, 1).float()
+
+# %% ../../nbs/worlds/31_people_params.ipynb #58df85a7
+def visible_attributes(
+    attrs:Tensor, # (B, 13), from `people_attributes`
+    mask:Tensor, # (B, H, W) class ids of one image of each person
+    pose:Tensor, # (B, 18, 2) joints of that image, NaN where they cannot be seen
+)->Tensor: # (B, 13), NaN where the image does not tell
+    "What one image shows of the attributes of its person."
+    seen = dict(zip(JOINTS, ~pose.isnan().any(-1).T))
+    share = lambda *names: sum((mask == PEOPLE.id(n)).sum((1, 2)) for n in names)
+    shirt = share("top", "dress")
+    asked = dict(Beard=seen["nose"], Glasses=seen["r_eye"] | seen["l_eye"],
+                 Patterned=shirt > .25*(shirt + share("jacket")))
+    everywhere = torch.ones_like(seen["nose"])
+    return attrs.where(torch.stack([asked.get(k, everywhere) for k in PEOPLE_ATTRIBUTES], 1), torch.nan)
+
 
 # %% ../../nbs/worlds/31_people_params.ipynb #656ba1c3
 def with_people_attrs(
