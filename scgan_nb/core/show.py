@@ -225,7 +225,7 @@ class Pose(Picture):
         image = Image.new("RGB", ((width or height)*zoom, height*zoom), "#181820")
         draw, points = ImageDraw.Draw(image), [None if y != y else (x*zoom, y*zoom) for y, x in pose.tolist()]
         for a, b in LIMBS:
-            if points[a] and points[b]: draw.line([points[a], points[b]], fill="#b8b8c0", width=max(1, image.height//100))
+            if points[a] and points[b]: draw.line([points[a], points[b]], "#b8b8c0", max(1, image.height//100))
         r = max(1, image.height/128) # 2 at 256 pixels, as published
         for p, color in zip(points, JOINT_COLORS):
             if p: draw.ellipse((p[0] - r, p[1] - r, p[0] + r, p[1] + r), fill=color)

@@ -22,9 +22,8 @@ from ..datasets.labels import PEOPLE
 from .people_params import (
     BOTTOMS, DENIM, FACE, HAIR, HAIRCUTS, HAIR_MEASURES, HEAD, JACKETS, JOINTS, OUTFITS, SKIN, TOPS, WALLS, row_of)
 from .render import (
-    Sheet, batches, colours, cover, depth, disc, ellipsoid, lay, mix, outline, page, pieces, place, ramp, rotation, rounded,
-                                    seen,
-    smax, smin, spot, step, stroke, unplace, wave)
+    Sheet, batches, colours, cover, depth, disc, ellipsoid, lay, mix, outline, page, pieces, place, ramp, rotation,
+    rounded, seen, smax, smin, spot, step, stroke, unplace, wave)
 
 # %% ../../nbs/worlds/32_people_draw.ipynb #cec32aac
 def person_colours(
