@@ -22,11 +22,11 @@ def measure(page, n, strokes=60):
     from tests.browser.test_studio import CANVAS, painter, settle
     canvas = page.page.locator(f"{CANVAS}:first-child").nth(n)
     canvas.scroll_into_view_if_needed()
-    painter(page, n).locator(".mp-class").nth(3).click(); settle(page)
+    painter(page, n).locator(".sg-class").nth(3).click(); settle(page)
     page.page.evaluate(WATCH, n)
     kernel = []
     for i in range(strokes):
-        if i % 20 == 0: painter(page, n).locator(".mp-class").nth(3 + i//20).click()
+        if i % 20 == 0: painter(page, n).locator(".sg-class").nth(3 + i//20).click()
         box = canvas.bounding_box()
         page.page.mouse.click(box["x"] + 20 + 14*(i % 20), box["y"] + 40 + 60*(i//20))
         page.page.wait_for_timeout(500) # no polling meanwhile: it takes time from the page
