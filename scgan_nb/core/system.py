@@ -87,12 +87,13 @@ class Stairs:
     "Learning rates that are constant at first and then fall once an epoch, linearly towards 0."
     steps:int # of the whole training
     epochs:int # of the whole training
-    decay_epochs:int # the last ones, at each of which but the first the rate falls by 1/decay_epochs
+    decay_epochs:int # the last ones, at each of which but the first the rate falls, by equal amounts
+    to_zero:bool=False # the last epoch has the rate 0; False: 1/decay_epochs
 
-    def __call__(self, step:int)->float: # 1 ... 1/decay_epochs
+    def __call__(self, step:int)->float: # 1 ... 1/decay_epochs, or 0
         "What the learning rates are multiplied by at `step`."
         epoch = min(step*self.epochs//self.steps, self.epochs - 1)
-        return 1 - max(0, epoch - (self.epochs - self.decay_epochs))/max(self.decay_epochs, 1)
+        return 1 - max(0, epoch - (self.epochs - self.decay_epochs))/max(self.decay_epochs - self.to_zero, 1)
 
 @dataclass(frozen=True)
 class Recipe:
@@ -103,14 +104,17 @@ class Recipe:
     epoch:int|None=None # samples in an epoch; None: those of the dataset
     ema:float|None=None # memory of averaged weights; None: the authors average none
     augment:Size|None=None # images are read at this size, cut to the size of the training and mirrored; None: neither
+    to_zero:bool=False # see `Stairs`
+    drop_last:bool=True # samples that fill no step at the end of an epoch are left out; False: they are a step, too
 
     def schedule(self,
         n:int, # samples in the dataset
         steps:int|None=None, # another length of the whole training; None: as published
     )->dict: # batch, steps, decay, ema, augment
         "The recipe in steps, as the trainer wants it."
-        steps = steps or self.epochs*max((self.epoch or n)//self.batch, 1)
-        decay = Stairs(steps, self.epochs, self.decay_epochs) if self.decay_epochs else None
+        n = (self.epoch or n) + (0 if self.drop_last else self.batch - 1)
+        steps = steps or self.epochs*max(n//self.batch, 1)
+        decay = Stairs(steps, self.epochs, self.decay_epochs, self.to_zero) if self.decay_epochs else None
         return dict(batch=self.batch, steps=steps, decay=decay, ema=self.ema, augment=self.augment)
 
 # %% ../../nbs/core/05_system.ipynb #8008f39e

@@ -12,7 +12,7 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..core.pixels import Size, pair
+from ..core.pixels import Size, at_least_float32, pair
 from ..core.registry import find, register
 from ..core.system import System, find_pretrained, make_from_config
 from ..core.values import Range, check_value
@@ -29,7 +29,9 @@ def fit_size(
 )->Tensor: # (B,C,height,width)
     "Images at a size: bilinear, antialiased when they shrink; unchanged when they fit."
     size = pair(size)
-    return x if x.shape[-2:] == size else F.interpolate(x, size, mode="bilinear", antialias=True, align_corners=False)
+    if x.shape[-2:] == size: return x
+    y = F.interpolate(at_least_float32(x), size, mode="bilinear", antialias=True, align_corners=False)
+    return y.to(x.dtype)
 
 # %% ../../nbs/networks/05_judges.ipynb #c702bfd2
 class Judge(nn.Module, PyTorchModelHubMixin):

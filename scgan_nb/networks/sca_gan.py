@@ -168,16 +168,18 @@ class ISNet(nn.Module, PyTorchModelHubMixin):
         content_weight:float=0., # w, the share of the edges against the pose; 0: plain sum
         halvings:int=5, # see `level_sizes`
         aspect:float|None=None, # see `level_sizes`
+        widest:int=8, # channels of the coarse blocks, in widths
     ):
         super().__init__()
         self.size, self.z_dim, self.edge_dim, self.pose_dim = pair(size), z_dim, edge_dim, pose_dim
         self.sizes = level_sizes(self.size, halvings, aspect)
         self.check_sizes(halvings)
         self.encoder = StyleEncoder(style_width)
-        (h, w), self.seed_channels = self.sizes[0], 8*width
-        self.seed = nn.Linear(z_dim, 8*width*h*w) if z_dim else nn.Conv2d(pose_dim, 8*width, 3, padding=1)
+        widths = [width*min(m, widest) for m in (8, 8, 8, 8, 8, 4, 2, 1)]
+        (h, w), self.seed_channels = self.sizes[0], widths[0]
+        self.seed = nn.Linear(z_dim, widths[0]*h*w) if z_dim else nn.Conv2d(pose_dim, widths[0], 3, padding=1)
         self.blocks = nn.ModuleList(ContentStyleDeBlk(i, o, 8*style_width, edge_dim, pose_dim, hidden, content_weight)
-                                    for i, o in pairwise(width*m for m in (8, 8, 8, 8, 8, 4, 2, 1)))
+                                    for i, o in pairwise(widths))
         self.to_rgb = nn.Conv2d(width, 3, 3, padding=1)
         start_normal_(self)
 

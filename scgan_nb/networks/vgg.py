@@ -4,17 +4,19 @@
 
 # %% auto #0
 __all__ = ['RELU_1', 'POOLS', 'VGG16_URL', 'VGG19_URL', 'vgg_layers', 'long_name', 'VGG', 'load_vgg', 'pretrained_vgg', 'vgg16',
-           'vgg19', 'vgg_conv']
+           'vgg19', 'vgg_conv', 'choose_features', 'check_features']
 
 # %% ../../nbs/networks/04_vgg.ipynb #18a102ae
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from ..core.runtime import weight_file
+from ..core.system import find_pretrained
 from ..core.weights import misfit, open_weights
 from .small_maps import conv2d
 
@@ -146,3 +148,24 @@ def vgg_conv(
 )->VGG: # frozen, in evaluation mode
     "VGG-19 with the weights of Caffe, which papers on style have used since Gatys."
     return load_vgg(VGG("vgg19", taps, pool=pool), source)
+
+# %% ../../nbs/networks/04_vgg.ipynb #94ce2a53
+def choose_features(
+    name:str, # "auto", "vgg19", a path of VGG-19's weights, or the name of judges
+    stand_in:str, # the judges that "auto" takes where there are no weights, such as "scenes-nets"
+)->str: # the same, without "auto"
+    "VGG-19 where its weights are among torch's downloads, else a stand-in for VGG-19."
+    there = (Path(torch.hub.get_dir())/"checkpoints"/VGG19_URL.rsplit("/", 1)[1]).is_file()
+    return name if name != "auto" else "vgg19" if there else stand_in
+
+def check_features(
+    name:str, # see `choose_features`
+    stand_in:str, # see `choose_features`
+    what:str="features", # the hyper-parameter, for the error
+):
+    "Raise if there is no such network."
+    if name in ("auto", "vgg19") or Path(name).is_file(): return
+    if not name.endswith("-nets"):
+        raise ValueError(f"{what}={name!r}: choose auto, vgg19, a stand-in such as {stand_in}, or the path of VGG-19's "
+                         f"weights")
+    find_pretrained(name)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from torch.nn import functional as F
 from ..core.batch import Batch, check_batch
 from ..core.pixels import Size, at_least_float32, instance_edges, pair
 from ..core.registry import register
-from ..core.system import Hyper, Recipe, System, Update, find_pretrained
+from ..core.system import Hyper, Recipe, System, Update
 from ..datasets.labels import labels_with
 from ..losses.adversarial import critic_loss, generator_loss
 from ..losses.latent import kl_divergence, reparameterise
@@ -23,11 +22,11 @@ from ..networks.judges import stand_in
 from ..networks.look_up import class_means, mark_edges
 from ..networks.semantic_composition import (
     Encoder, FPSEDiscriminator, Generator, MultiscaleDiscriminator, Verdict)
-from ..networks.vgg import VGG19_URL, vgg19
+from ..networks.vgg import check_features, choose_features, vgg19
 
 # %% auto #0
 __all__ = ['STAND_IN', 'DISCRIMINATORS', 'CelebAMaskHQConfig', 'ADE20KConfig', 'COCOStuffConfig', 'CityscapesConfig',
-           'ScenesConfig', 'choose_features', 'perceptual_network', 'SemanticComposition', 'encoder_size', 'still']
+           'ScenesConfig', 'perceptual_network', 'SemanticComposition', 'encoder_size', 'still']
 
 # %% ../../nbs/trainers/20_semantic_composition.ipynb #7d3f64f0
 @dataclass(frozen=True)
@@ -132,15 +131,8 @@ class ScenesConfig(CelebAMaskHQConfig):
 # %% ../../nbs/trainers/20_semantic_composition.ipynb #4ed8df4a
 STAND_IN = "scenes-nets"
 
-def choose_features(
-    name:str, # "auto", "vgg19", a path of VGG-19's weights, or the name of a stand-in
-)->str: # the same, without "auto"
-    "VGG-19 where its weights are among torch's downloads, else the stand-in for VGG-19."
-    there = (Path(torch.hub.get_dir())/"checkpoints"/VGG19_URL.rsplit("/", 1)[1]).is_file()
-    return name if name != "auto" else "vgg19" if there else STAND_IN
-
 def perceptual_network(
-    name:str, # from `choose_features`
+    name:str, # as in `choose_features`, without "auto"
 )->nn.Module: # images (B, 3, H, W) in [-1, 1] -> maps; its attribute `weights` has a weight for each map
     "The network behind the perceptual loss."
     if name.endswith("-nets"): return stand_in(name)
@@ -163,7 +155,7 @@ class SemanticComposition(System):
 
     def build(self, h:CelebAMaskHQConfig):
         _check_choices(h)
-        self.h = h = replace(h, features=choose_features(h.features))
+        self.h = h = replace(h, features=choose_features(h.features, STAND_IN))
         self.classes = [f"class {i}" for i in range(h.classes)] if isinstance(h.classes, int) else list(h.classes)
         self.size, self.z_dim = h.size, h.z_dim
         self.planes_of_s = s_dim = len(self.classes) + h.edge
@@ -197,11 +189,7 @@ class SemanticComposition(System):
     def for_data(cls, data, config:str|None=None, parts=None, **changes)->System:
         "See `System.for_data`. A network of the perceptual loss that is not there is an error now."
         name = changes.get("features", "auto")
-        if isinstance(name, str) and name not in ("auto", "vgg19") and not Path(name).is_file():
-            if not name.endswith("-nets"):
-                raise ValueError(f"features={name!r}: choose auto, vgg19, a stand-in such as {STAND_IN}, or the path "
-                                 f"of VGG-19's weights")
-            find_pretrained(name)
+        if isinstance(name, str): check_features(name, STAND_IN)
         return super().for_data(data, config, parts, **changes)
 
     def opens(self)->dict:

@@ -14,7 +14,7 @@ from ..datasets.labels import PEOPLE
 from .drawn import DrawnWorld
 from .people_draw import draw_people, joints_seen
 from .people_params import (
-    PEOPLE_ATTRIBUTES, ROLES, one_view, people_attributes, people_params, pixel_joints, with_people_attrs, with_pose)
+    PEOPLE_ATTRIBUTES, PLACE, ROLES, one_view, people_attributes, people_params, pixel_joints, with_people_attrs, with_pose)
 
 # %% auto #0
 __all__ = ['People']
@@ -35,11 +35,16 @@ class People(DrawnWorld):
         keys:tuple=(), # extras for each batch: 'edge', 'depth'
         views:int=4, # consecutive pairs that show the same person
         device="cpu", # where `batch` draws
+        place:str="own", # "own": wall and light of each image; "same": the target has those of its source
     ):
+        if place not in ("own", "same"): raise ValueError(f"People: place={place!r}: choose own or same")
         super().__init__(PEOPLE, size, seed, n, attrs, keys, device)
-        self.views = views
+        self.views, self.place = views, place
 
-    def draw_params(self, i:Tensor)->dict: return people_params(self.seed, i, self.views)
+    def draw_params(self, i:Tensor)->dict:
+        p = people_params(self.seed, i, self.views)
+        return p if self.place == "own" else p | {f"target_{k}": p[f"source_{k}"] for k in PLACE}
+
     def moved(self, params:dict, name:str, on:bool)->dict: return with_people_attrs(params, **{name: on})
     def tags(self, i:Tensor)->dict: return dict(index=i, identity=i//self.views)
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NECKLINES', 'TOPS', 'BOTTOMS', 'JACKETS', 'SHOES', 'PATTERNS', 'HAIR_MEASURES', 'HAIRCUTS', 'HAIR_TONES', 'HATS',
            'SKIN', 'HAIR', 'OUTFITS', 'DENIM', 'WALLS', 'BUILD', 'PERSON', 'JOINTS', 'HEAD', 'ARMS', 'LEGS', 'LIMITS',
-           'VIEW', 'CAMERA', 'FACE', 'FLOOR', 'ROLES', 'PEOPLE_ATTRIBUTES', 'row_of', 'draw_person', 'lengths',
+           'VIEW', 'CAMERA', 'FACE', 'FLOOR', 'PLACE', 'ROLES', 'PEOPLE_ATTRIBUTES', 'row_of', 'draw_person', 'lengths',
            'draw_angles', 'bone', 'skeleton', 'framed', 'draw_view', 'people_params', 'one_view', 'to_frame',
            'frame_joints', 'pixel_joints', 'body_scale', 'lifted', 'depths', 'with_pose', 'people_attributes',
            'with_people_attrs']
@@ -336,6 +336,8 @@ def framed(
     return dict(joints=zoom[:, None, None]*j + at[:, None], scale=zoom, yaw=view["yaw"], head=view["head"])
 
 # %% ../../nbs/worlds/31_people_params.ipynb #877653d9
+PLACE = ("wall", "backdrop", "wall_x", "azimuth", "elevation") # params of where an image was taken
+
 def draw_view(
     u:dict, # uniform numbers by the names of VIEW
     p:dict, # params of persons
