@@ -158,8 +158,8 @@ def _changed(self:Live):
     "The state has changed: tell all browsers, then those who listen."
     state, (client, seq) = self.state, self._address
     more, buffers = self._news()
-    self.send(dict(kind="news", client=client, seq=seq, version=state.version, history=[state.undos, state.redos]) | more,
-              buffers)
+    news = dict(kind="news", client=client, seq=seq, version=state.version, history=[state.undos, state.redos])
+    self.send(news | more, buffers)
     self._sent = state.version
     for f in list(self._heard.values()):
         try: f(self)

@@ -63,7 +63,7 @@ class PoseEditor(_Synced):
         picture:Tensor|None=None, # (3, H, W) in [-1, 1], behind the joints
         data=None, # a dataset with poses to choose from
         side:int=360, # pixels of the longer side on the screen
-        place:Callable|None=None, # what is done to joints of a file, (18, 2) -> (18, 2); None: they are in pixels of `size`
+        place:Callable|None=None, # joints of a file, (18, 2) -> (18, 2) in pixels here; None: they are already
         **traits, # of the widget: layout, rigid, shown
     ):
         if isinstance(pose, PoseState) and size is not None:

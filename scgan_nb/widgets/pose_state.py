@@ -72,6 +72,7 @@ def fitted(
     new:Size, # of another image
 )->Tensor: # (18, 2)
     "A pose in an image of another size: enlarged as a whole, in the middle."
+    if pair(old) == pair(new): return pose # to the last bit
     old, new = (torch.tensor(pair(s), dtype=torch.float32) for s in (old, new))
     return (pose + .5 - old/2)*(new/old).min() + new/2 - .5
 

@@ -37,11 +37,11 @@ class MoveJoint(VBox):
         self.picture = Image(format="png", layout=Layout(max_width="100%"))
         wide = Layout(flex="1 1 9em", width="auto")
         self.joint = Dropdown(options=JOINTS, value="right wrist", description="joint", layout=wide)
-        self.sliders = [IntSlider(max=n - 1, description=name, layout=wide) for name, n in zip(("down", "across"), state.size)]
-        self.buttons = {n: Button(description=n, layout=Layout(width="5em")) for n in ("hide", "mirror", "undo", "reset")}
-        self.buttons["hide"].on_click(lambda _: self.hide())
-        for name in ("mirror", "undo", "reset"):
-            self.buttons[name].on_click(lambda _, f=dict(mirror=state.mirror, undo=state.undo, reset=state.reset)[name]: f())
+        self.sliders = [IntSlider(max=n - 1, description=name, layout=wide)
+                        for name, n in zip(("down", "across"), state.size)]
+        does = dict(hide=self.hide, mirror=state.mirror, undo=state.undo, reset=state.reset)
+        self.buttons = {n: Button(description=n, layout=Layout(width="5em")) for n in does}
+        for name, f in does.items(): self.buttons[name].on_click(lambda _, f=f: f())
         self.joint.observe(lambda _: self.draw(), "value")
         for s in self.sliders: s.observe(self._moved, "value")
         row = Layout(flex_flow="row wrap")
@@ -99,7 +99,7 @@ class PosePanel(Panel):
     ):
         self.state = PoseState(pose, size)
         self.editor = dragging(self.state, data=data, side=side)
-        self.choice = ToggleButtons(options=["generated", "source"], style=dict(button_width="6em"))
+        self.choice = ToggleButtons(options=["generated", "source"], style=dict(button_width="8em"))
         self.choice.observe(lambda _: self._show_behind(), "value")
         self.pictures = dict(generated=None, source=None)
         self._end = self.state.on_change(self.moved)
@@ -162,19 +162,20 @@ class SourcePanel(Panel):
         self.cells = [(Image(format="png", width=side, height=round(side*self.size[0]/self.size[1])),
                        Button(layout=Layout(width=f"{side}px"))) for _ in range(n)]
         for i, (_, b) in enumerate(self.cells): b.on_click(lambda _, i=i: self.choose(self._number(i)))
-        self.others = Button(description="others", icon="refresh", tooltip="the next samples", layout=Layout(width="8em"))
+        self.others = Button(description="others", icon="refresh", tooltip="the next samples",
+                             layout=Layout(width="8em"))
         self.others.on_click(lambda _: self.turn(self.first + n))
-        self.upload = FileUpload(accept="image/*", description="own photograph", layout=Layout(width="12em"))
+        self.upload = FileUpload(accept="image/*", description="own photograph", layout=Layout(width="15em"))
         self.upload.observe(self._uploaded, "value")
         self.message = note("")
         self.placing = dragging(self.joints, side=editor, place=self._placed)
-        self.place = VBox([note("Put every joint where it is on the photograph; hide those that cannot be seen."), self.placing],
-                          layout=Layout(display="none"))
+        ask = note("Put every joint where it is on the photograph; hide those that cannot be seen.")
+        self.place = VBox([ask, self.placing], layout=Layout(display="none"))
         self._end = self.joints.on_change(self.moved)
         wrap = Layout(flex_flow="row wrap")
         cells = [VBox(cell, layout=Layout(margin="0 4px 4px 0")) for cell in self.cells]
-        super().__init__([HBox(cells, layout=wrap), HBox([self.others, self.upload], layout=wrap), self.message, self.place],
-                         self.read())
+        buttons = HBox([self.others, self.upload], layout=wrap)
+        super().__init__([HBox(cells, layout=wrap), buttons, self.message, self.place], self.read())
         self.turn(sample)
 
     def _number(self, i): return (self.first + i) % len(self.data)
@@ -210,7 +211,8 @@ class SourcePanel(Panel):
         if isinstance(image, str): photo = from_text(image, self.size)
         else:
             check_value("source image", image, int, Range(0, len(self.data) - 1)); photo = None
-            if pose is not None: raise ValueError("source: a sample of the dataset has its own joints, so pose must be null")
+            if pose is not None:
+                raise ValueError("source: a sample of the dataset has its own joints, so pose must be null")
         if photo is not None: self.joints.restore(pose); self.placing.put_behind(photo)
         self._image, self._photo = None if photo is not None else image, photo
         self._mark()
@@ -252,24 +254,25 @@ class SourcePanel(Panel):
 @register("widgets")
 class SCAGANStudio(Studio):
     "Pose, person and latent of SCA-GAN."
-    name, reads, wide = "sca_gan", ("source",), "37em" # room for the names of the joints beside the pose
+    name, reads, wide = "sca_gan", ("source",), "44em" # room for the names of the joints beside the pose
 
     def controls(self):
         poses = [pose_of(self.data[i]) for i in range(min(8, len(self.data)))]
         most = max(range(len(poses)), key=lambda i: int((~poses[i][0].isnan()).sum())) # joints to drag, to begin with
-        pose, size = poses[most]
-        panels = dict(pose=PosePanel(fitted(pose, size or self.system.size, self.system.size), self.system.size, self.data),
-                      source=SourcePanel(self.data, self.system.size, most))
+        (pose, found), size = poses[most], self.system.size
+        panels = dict(pose=PosePanel(fitted(pose, found or size, size), size, self.data),
+                      source=SourcePanel(self.data, size, most))
         self.picture.observe(lambda change: panels["pose"].put_behind("generated", bytes(change.new)), "value")
         if self.system.z_dim: panels["latent"] = LatentPanel(self.system.z_dim)
         return panels
 
     def conditions(self):
         image, pose = self.panels["source"].source
+        target = self.panels["pose"].state.pose
         self.panels["pose"].put_behind("source", image)
         # z is a dial; here it only must not be drawn
         more = dict(z=torch.zeros(1, self.system.z_dim)) if self.system.z_dim else {}
-        return Batch(source_image=image[None], source_pose=pose[None], target_pose=self.panels["pose"].state.pose[None], **more)
+        return Batch(source_image=image[None], source_pose=pose[None], target_pose=target[None], **more)
 
     def dials(self):
         given = dict(pose=self.panels["pose"].state.pose[None].to(self.system.device))

@@ -26,7 +26,7 @@ def studio(server, browser, request):
 
 
 QUIET = """() => {
-  const painters = [...document.querySelectorAll('.scgan-painter')].map((p) => p.dataset)
+  const painters = [...document.querySelectorAll('.scgan-live')].map((p) => p.dataset)
   const now = [...document.querySelectorAll('img.scgan-picture, .scgan-picture img')].map((i) => i.src).join()
   if (now !== window.pictures) [window.pictures, window.since] = [now, performance.now()]
   return painters.every((d) => d.sent === undefined || d.answers === d.count) && performance.now() - window.since > 250
