@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scgan_nb.core.show import LIMBS
+from scgan_nb.core.show import SKELETON
 from scgan_nb.datasets.labels import POSE18_SWAPS
 from scgan_nb.widgets.pose_state import PARENT, ROOT, PoseState, fitted, hanging
 
@@ -84,7 +84,7 @@ def test_a_rigid_drag(pose, joint, y, x):
     state = PoseState(pose, (41, 41))
     if pose[joint].isnan().any(): return
     state.drag(joint, y, x, rigid=True)
-    length = lambda p: torch.stack([(p[b] - p[a]).norm() for a, b in LIMBS])
+    length = lambda p: torch.stack([(p[b] - p[a]).norm() for a, b in SKELETON])
     torch.testing.assert_close(length(state.pose), length(pose), atol=1e-3, rtol=1e-3, equal_nan=True)
     still = [j for j in range(18) if j not in (joint, *hanging(joint))]
     assert same(state.pose[still], pose[still])

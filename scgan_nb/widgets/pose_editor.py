@@ -16,10 +16,10 @@ from torch import Tensor
 from traitlets import Bool, Bytes, Int, List, Unicode
 
 from ..core.pixels import Size
-from ..core.show import LIMBS
+from ..core.show import JOINT_COLORS, SKELETON
 from ..datasets.pose_transfer import read_keypoints
 from .live import Live, browser_side, number_of, png_of, stroke_of
-from .pose_state import JOINT_COLORS, JOINTS, PoseState, pose_of
+from .pose_state import JOINTS, PoseState, pose_of
 from .state import as_file
 
 # %% auto #0
@@ -74,7 +74,7 @@ class PoseEditor(_Synced):
         self.data, self.place, self._image = data, place, picture
         super().__init__(state, side, **traits | dict(
             size=list(state.size), names=list(JOINTS), colors=[list(c) for c in JOINT_COLORS],
-            limbs=[list(limb) for limb in LIMBS], samples=0 if data is None else len(data),
+            limbs=[list(limb) for limb in SKELETON], samples=0 if data is None else len(data),
             behind=b"" if picture is None else png_of(picture, "picture")))
 
     @property

@@ -13,20 +13,20 @@ from torch import Tensor
 
 from fastcore.basics import patch
 from ..core.pixels import Size, pair
-from ..core.show import LIMBS, Picture, to_pil
+from ..core.show import JOINT_COLORS, SKELETON, Picture, to_pil
 from ..core.values import Range, check_value, named
 from ..datasets.labels import POSE18_SWAPS
 from .changes import Changing
 
 # %% auto #0
-__all__ = ['JOINTS', 'ROOT', 'PARENT', 'POSES', 'JOINT_COLORS', 'hanging', 'rigid_drag', 'pose_of', 'fitted', 'PoseState']
+__all__ = ['JOINTS', 'ROOT', 'PARENT', 'POSES', 'hanging', 'rigid_drag', 'pose_of', 'fitted', 'PoseState']
 
 # %% ../../nbs/widgets/30_pose_state.ipynb #21f4e8e8
 JOINTS = ("nose", "neck", "right shoulder", "right elbow", "right wrist", "left shoulder", "left elbow", "left wrist",
           "right hip", "right knee", "right ankle", "left hip", "left knee", "left ankle", "right eye", "left eye",
           "right ear", "left ear")
 ROOT = JOINTS.index("neck")
-PARENT = {outer: inner for inner, outer in LIMBS} # of each joint but the root
+PARENT = {outer: inner for inner, outer in SKELETON} # of each joint but the root
 
 def hanging(
     joint:int,
@@ -230,10 +230,6 @@ def _go(self:PoseState, source, target):
     self._set(source.pop())
 
 # %% ../../nbs/widgets/30_pose_state.ipynb #a124a0f2
-JOINT_COLORS = ((255, 0, 85), (255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0),
-                (0, 255, 0), (0, 255, 85), (0, 255, 170), (0, 255, 255), (0, 170, 255), (0, 85, 255), (0, 0, 255),
-                (255, 0, 170), (170, 0, 255), (255, 0, 255), (85, 0, 255)) # of OpenPose
-
 @patch
 def picture(self:PoseState,
     side:int=256, # of the longer side in pixels
@@ -246,7 +242,7 @@ def picture(self:PoseState,
     draw, unit = ImageDraw.Draw(ground), fine*side/320
     at = [None if math.isnan(y) else ((x + .5)*scale*fine, (y + .5)*scale*fine) for y, x in self._pose.tolist()]
     for width, colored in ((7, False), (4, True)):
-        for a, b in LIMBS:
+        for a, b in SKELETON:
             if at[a] and at[b]:
                 draw.line([at[a], at[b]], fill=JOINT_COLORS[b] if colored else "black", width=max(1, round(width*unit)))
     for color, p in zip(JOINT_COLORS, at):
