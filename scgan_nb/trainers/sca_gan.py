@@ -34,8 +34,9 @@ __all__ = ['PoseHyper', 'EdgesConfig', 'ImagesConfig', 'OfficialEdges', 'Officia
 @dataclass(frozen=True)
 class PoseHyper(Hyper):
     "The hyper-parameters that both stages have."
-    ranges = {"n_blocks": Range(0, 64), "radius": Range(1, 4096), "sigma": Range(0, above=True), "cx_sigma": Range(0, above=True), "d_steps": Range(1, 16),
-              "d_blocks": Range(0, 64), "d_down": Range(0, 3), "content_weight": Range(0, 1), "aspect": Range(0, above=True)}
+    ranges = {"n_blocks": Range(0, 64), "radius": Range(1, 4096), "*sigma": Range(0, above=True),
+              "d_steps": Range(1, 16), "d_blocks": Range(0, 64), "d_down": Range(0, 3), "content_weight": Range(0, 1),
+              "aspect": Range(0, above=True)}
     size:Size=(256, 176) # height and width of the images in pixels
     n_blocks:int=6 # residual blocks of PCT-Net
     sigma:float=12. # of the heat maps, for images of 256 pixels height
@@ -137,8 +138,9 @@ class PoseStage(System):
 
     def make_discriminators(self, h, of_source:int, of_truth:int):
         "Two discriminators and the table of updates behind the generator's."
-        for name, value, known in (("scale", h.scale, ("unit", "published")), ("border", h.border, ("cut", "published")),
-                                   ("vgg_distance", h.vgg_distance, tuple(DISTANCES))):
+        choices = dict(scale=("unit", "published"), border=("cut", "published"), vgg_distance=tuple(DISTANCES))
+        for name, known in choices.items():
+            value = vars(h)[name]
             if value not in known: raise ValueError(f"{name}={value!r}: choose {' or '.join(known)}")
         for name in h.discriminators:
             if name not in ("appearance", "shape"):
@@ -169,13 +171,13 @@ def need(self:PoseStage,
     "Raise unless the batch has pairs of posed images of the right size."
     for k in keys:
         if k not in batch:
-            raise ValueError(f"{self.name} needs {k!r}, the batch has {', '.join(batch)}: give pairs with poses, such as "
-                             f"People((128, 96)) or PoseTransfer(root)")
+            raise ValueError(f"{self.name} needs {k!r}, the batch has {', '.join(batch)}: give pairs with poses, such "
+                             f"as People((128, 96)), PoseTransfer(root) or FolderDataset(root, keypoints=...)")
     check_batch({k: batch[k] for k in keys})
     for k in keys:
         if k.endswith("image") and tuple(batch[k].shape[-2:]) != (size := pair(self.h.size)):
             raise ValueError(f"{self.name} was built for images of {size[0]}x{size[1]}, {k} has "
-                             f"{batch[k].shape[-2]}x{batch[k].shape[-1]}: resize the images, and their joints with them")
+                             f"{batch[k].shape[-2]}x{batch[k].shape[-1]}: resize the images and their joints")
 
 @patch
 def pose_maps(self:PoseStage,
@@ -312,8 +314,10 @@ def scores(self:SCAGANEdges, data, n:int)->dict[str, float]:
 def rows(self:SCAGANEdges, batch:Batch, images:Tensor, colors:Tensor|None=None)->dict[str, list]:
     "Source, its edges, squares, generated and true edges."
     b = self.begin(batch)
-    return (dict(source=list(b["source_image"]), edges=list(b["source_edge"]), squares=list(b["M"].amax(1, True).clamp(-1, 1)))
-            | dict(generated=list(images), real=list(b["target_edge"])))
+    squares = b["M"].amax(1, True) if self.h.scale == "unit" else 1 - (b["M"].amin(1, True) + 1)/254
+    rows = dict(source=b["source_image"], edges=b["source_edge"], squares=squares.clamp(-1, 1), generated=images,
+                real=b["target_edge"])
+    return {k: list(v) for k, v in rows.items()}
 
 # %% ../../nbs/trainers/30_sca_gan.ipynb #2ceb9969
 class PoseState(NamedTuple):
@@ -348,9 +352,11 @@ class SCAGAN(PoseStage):
         "What stage `edges` has decided."
         if "edges" not in parts: return {}
         h = parts["edges"].h
-        return dict(pct_width=h.width, n_blocks=h.n_blocks, sigma=h.sigma, radius=h.radius, scale=h.scale, border=h.border)
+        same = ("n_blocks", "sigma", "radius", "scale", "border")
+        return dict(pct_width=h.width) | {k: vars(h)[k] for k in same}
 
-    def prepared(self, batch:Batch)->Batch: return Batch(batch, E2=self.content_of(batch["source_edge"], batch["B2"], batch["M"]))
+    def prepared(self, batch:Batch)->Batch:
+        return Batch(batch, E2=self.content_of(batch["source_edge"], batch["B2"], batch["M"]))
     def make(self, batch:Batch)->Tensor:
         return self.isnet(batch["source_image"], batch["E2"], batch["B2"], self.noise(batch))
     def baselines(self, batch:Batch)->dict[str, Tensor]: return dict(copy=batch["source_image"])
