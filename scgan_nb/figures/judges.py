@@ -5,6 +5,7 @@
 # %% ../../nbs/figures/05_judges.ipynb #abd27d3e
 from __future__ import annotations
 import torch
+from torch.nn import functional as F
 from ..core.batch import Batch, entries_of
 from ..core.registry import register
 from ..core.show import Picture, Pose, colorize, grid
@@ -52,7 +53,8 @@ def joints(
     "Images, and below them their poses and the detector's answers."
     image = batch["image"]
     stick = lambda pose: [Pose(p, *image.shape[-2:], zoom=2).image for p in pose.cpu()]
-    rows = dict(image=list(image)) | (dict(pose=stick(batch["pose"])) if "pose" in batch else {})
+    large = F.interpolate(image, scale_factor=2, mode="bilinear", align_corners=False)
+    rows = dict(image=list(large)) | (dict(pose=stick(batch["pose"])) if "pose" in batch else {})
     rows["detector"] = stick(system.detector.detect(image))
     return grid([x for row in rows.values() for x in row], ncol=len(image), rows=list(rows), side=128)
 

@@ -522,7 +522,7 @@ def visible_attributes(
     share = lambda *names: sum((mask == PEOPLE.id(n)).sum((1, 2)) for n in names)
     shirt = share("top", "dress")
     asked = dict(Beard=seen["nose"], Glasses=seen["r_eye"] | seen["l_eye"],
-                 Patterned=shirt > .25*(shirt + share("jacket")))
+                 Patterned=shirt > share("jacket"))
     everywhere = torch.ones_like(seen["nose"])
     return attrs.where(torch.stack([asked.get(k, everywhere) for k in PEOPLE_ATTRIBUTES], 1), torch.nan)
 
