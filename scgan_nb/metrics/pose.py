@@ -105,10 +105,12 @@ def limb_mask(
     y = pose[..., 0]
     radius = thickness*(y.masked_fill(~there, -torch.inf).amax(1) - y.masked_fill(~there, torch.inf).amin(1))
     radius = radius.clamp(min=1.)[:, None, None, None] # nobody there: -inf
-    place = torch.stack(torch.meshgrid(*(torch.arange(n, device=pose.device).to(pose) for n in (h, w)), indexing="ij"), 2)
+    rows, columns = (torch.arange(n, device=pose.device, dtype=pose.dtype) for n in (h, w))
+    place = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), 2)
     ends = torch.tensor([*LIMBS, *TRUNK, *((k, k) for k in range(18))], device=pose.device)
     a, b = (pose.nan_to_num(-1e4)[:, i, None, None] for i in ends.T) # (B,L,1,1,2)
-    along = (((place - a)*(b - a)).sum(4, keepdim=True)/(b - a).square().sum(4, keepdim=True).clamp(min=1e-9)).clamp(0, 1)
+    length = (b - a).square().sum(4, keepdim=True).clamp(min=1e-9)
+    along = (((place - a)*(b - a)).sum(4, keepdim=True)/length).clamp(0, 1)
     near = (place - a - along*(b - a)).square().sum(4) <= radius**2 # (B,L,H,W)
     return (near & (there[:, ends[:, 0]] & there[:, ends[:, 1]])[..., None, None]).any(1)
 

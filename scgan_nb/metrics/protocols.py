@@ -58,12 +58,14 @@ class Protocol(Metric):
     ):
         super().__init__()
         if not isinstance(metric, Metric):
-            raise ValueError(f"Protocol: {type(metric).__name__} is no metric of this library: give one, such as SSIM()")
+            raise ValueError(f"Protocol: {type(metric).__name__} is no metric of this library: give one, such as "
+                             f"SSIM()")
         self.metric, self.pad, self.quality = metric, pad, 75 if jpeg is True else jpeg
         if self.quality: check_value(f"Protocol: jpeg={jpeg}", self.quality, int, Range(1, 100))
         self.words = [*([f"jpeg{self.quality}"] if self.quality else []), *(["padded"] if pad else [])]
-        self.name, self.better, self.needs, self.drive = self.named(metric.name), metric.better, metric.needs, metric.drive
-        self.classic = {self.named(k): k for k in ()}
+        self.name, self.better = self.named(metric.name), metric.better
+        self.needs, self.drive = metric.needs, metric.drive
+        self.plain = {} # key of a result -> the metric's own
 
     def named(self,
         key:str, # of a result of the metric
@@ -104,8 +106,8 @@ class Protocol(Metric):
     def compute(self)->dict[str, float]:
         "The results of the metric, with the protocol in their names."
         found = self.metric.compute()
-        self.classic = {self.named(k): k for k in found}
+        self.plain = {self.named(k): k for k in found}
         return {self.named(k): v for k, v in found.items()}
 
-    def direction(self, key:str)->str: return self.metric.direction(self.classic.get(key, key))
+    def direction(self, key:str)->str: return self.metric.direction(self.plain.get(key, key))
     def reset(self): super().reset(); self.metric.reset()

@@ -176,9 +176,9 @@ class CX(PairMean):
 
     def score(self, a, b):
         if self.protocol: a, b = (a + 1)/2, (b + 1)/2
-        maps = getattr(self.net, "maps", self.net)
+        maps = self.net.maps if isinstance(self.net, Extractor) else self.net
         pairs = list(zip(maps(b), maps(a))) # target, generated
-        if self.protocol: return torch.stack([contextual_similarity(t, i, self.sigma).mean() for t, i in pairs]).sum()[None]
+        if self.protocol: return sum(contextual_similarity(t, i, self.sigma).mean() for t, i in pairs)[None]
         one = lambda t, i: torch.cat([contextual_similarity(t[[k]], i[[k]], self.sigma) for k in range(len(t))])
         return torch.stack([one(t, i) for t, i in pairs]).mean(0)
 

@@ -191,7 +191,8 @@ class Judges(System):
     def adapt(cls, data)->dict:
         "Attributes, classes, joints, size and names of a dataset."
         kind = data.labels.name if data.labels else type(data).__name__.lower()
-        names = dict(classifier_name=f"{kind}-cnn", segmentor_name=f"{kind}-segmentor", detector_name=f"{kind}-detector")
+        names = {f"{role}_name": f"{kind}-{word}" for role, word in
+                 dict(classifier="cnn", segmentor="segmentor", detector="detector").items()}
         names |= data.judge_names
         return dict(attr_names=list(data.attr_names), classes=list(data.classes), joints=list(data.joint_names),
                     size=data.size) | names
