@@ -414,7 +414,8 @@ class Figure extends Page {
 
   key(e) {
     const name = keyName(e);
-    if (this.command(e, name) || e.target === this.sample) return;
+    if (e.target === this.sample) { this.shield(e); return; } // Enter is the notebook's, too
+    if (this.command(e, name)) return;
     const on = this.jointOf(e.target), row = e.target.closest?.("[data-row]");
     if (on !== null && this.steer(e, on) || row && this.walk(e, Number(row.dataset.row))) { this.taken(e); return; }
     if (this.letter(name, on ?? (row ? Number(row.dataset.row) : this.chosen))) this.taken(e); else this.shield(e);

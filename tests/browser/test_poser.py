@@ -187,8 +187,8 @@ def test_samples_files_and_two_views(sheet, hand, tmp_path):
     hand.root.get_by_label("Load the pose of a sample").fill("5"); hand.page.keyboard.press("Enter")
     settled(sheet, "torch.equal(state.pose.nan_to_num(-1), people[5]['target_pose'].nan_to_num(-1))")
     in_step(hand); in_step(second)
-    second.press("right elbow visible"); settled(sheet, "state.pose[3].isnan().all()"); in_step(hand)
-    assert hand.root.get_by_label("right elbow visible").get_attribute("aria-checked") == "false"
+    second.press("left elbow visible"); settled(sheet, "state.pose[6].isnan().all()"); in_step(hand)
+    assert hand.root.get_by_label("left elbow visible").get_attribute("aria-checked") == "false"
     (tmp_path/"bad.json").write_text("{}")
     hand.root.locator("input[type=file]").set_input_files(tmp_path/"bad.json")
     hand.root.get_by_text("bad.json: no joints of OpenPose or COCO").wait_for()
