@@ -6,6 +6,7 @@
 from __future__ import annotations
 import errno, inspect, json, os, sys
 from contextlib import contextmanager
+from dataclasses import fields
 from functools import wraps
 from pathlib import Path
 from fastcore.script import anno_parser
@@ -16,8 +17,8 @@ from .core.values import Range, arguments_of, check_value, fits, named, resolved
 
 # %% auto #0
 __all__ = ['OPTIONS', 'HOME', 'CHOICES', 'LISTS', 'ADVICE', 'option', 'check_options', 'check_place', 'Stopped', 'explained',
-           'command', 'parse_size', 'parse_settings', 'open_data', 'plan_training', 'check_memory', 'scgan_train',
-           'scgan_sample', 'scgan_eval', 'scgan_list', 'scgan_demo']
+           'command', 'parse_size', 'parse_settings', 'open_data', 'plan_training', 'stage_settings', 'check_memory',
+           'scgan_train', 'scgan_sample', 'scgan_eval', 'scgan_list', 'scgan_demo']
 
 # %% ../nbs/cli.ipynb #179fa28c
 OPTIONS = dict(steps=Range(1, 10**9), batch=Range(1, 8192), n=Range(1), width=Range(1, 8192), size=Range(1, 2048),
@@ -276,6 +277,20 @@ def plan_training(
     return source, size, plan | dict(config=config, steps=plan["steps"] if steps is None else steps)
 
 # %% ../nbs/cli.ipynb #0caebec8
+def stage_settings(
+    cls:type, # a System, perhaps with stages
+    stage:str, # that is trained; "": all
+    changes:dict, # hyper-parameters
+)->dict[type, dict]: # class -> those of the changes that it has
+    "Which stage of a pipeline a hyper-parameter is for; one that no stage has is an error."
+    trained = [s.makes for s in cls.stages if s.is_trained and stage in ("", s.name)] or [cls]
+    known = {c: [f.name for f in fields(c.Hyper)] for c in trained}
+    for k in changes:
+        if not any(k in own for own in known.values()):
+            raise ValueError(f"{' and '.join(c.name for c in trained)} know no hyper-parameter {k!r}: choose from "
+                             f"{', '.join(dict.fromkeys(sum(known.values(), [])))}")
+    return {c: {k: v for k, v in changes.items() if k in own} for c, own in known.items()}
+
 def check_memory(
     make, # () -> a system that is to be trained
 ):
@@ -359,13 +374,14 @@ def scgan_train(
     from scgan_nb.core.runtime import best_device, seed_everything
     from scgan_nb.trainers.trainer import Trainer
     best_device(device) # an unknown one is an error now
+    own = stage_settings(cls, stage, changes) if cls.stages else {cls: changes}
 
     def run(cls, parts, folder):
         source, side_, plan = plan_training(cls, config, data, root, split, settings, side, augment, steps)
         if cache is not None: source = source.cached(cache)
         elif not no_check: source.check()
         if plan["augment"]: source = source.augmented(side_)
-        build = lambda: cls.for_data(source, plan["config"], parts, **changes)
+        build = lambda: cls.for_data(source, plan["config"], parts, **own[cls])
         check_memory(build)
         seed_everything(seed)
         model = build()

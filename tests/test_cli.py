@@ -157,6 +157,29 @@ def test_data_without_masks(ended, folder):
     assert status == 2 and "scgan needs 'mask', but the samples of --data folder hold image" in said, said
 
 
+def test_people_in_a_folder(ended, folder):
+    "Own photographs with joints: a stage of pose transfer trains on them, and the other commands open them."
+    from scgan_nb.core.show import Picture
+    from scgan_nb.worlds.people import People
+    (folder/"p"/"images").mkdir(parents=True)
+    drawn = People((64, 48)).batch([0, 1])
+    for role in ("source", "target"):
+        for i in range(2):
+            name = f"person{i}_{role}"
+            Picture(drawn[f"{role}_image"][i]).save(folder/"p"/"images"/f"{name}.png")
+            numbers = [v for y, x in drawn[f"{role}_pose"][i].nan_to_num(0).tolist() for v in (x, y, float(y > 0))]
+            (folder/"p"/"keypoints").mkdir(exist_ok=True)
+            person = dict(people=[dict(pose_keypoints_2d=numbers)])
+            (folder/"p"/"keypoints"/f"{name}.json").write_text(json.dumps(person))
+    data = dict(data="folder", root="p")
+    plan = dict(system="sca_gan.edges", size="64x48", width=4, set="d_width=4", dataset="keypoints=p/keypoints", batch=2)
+    said, status = ended(cli.scgan_train, **TINY | data | plan | dict(steps=1, out="run"))
+    assert status == 0, said
+    said, status = ended(cli.scgan_sample, weights="run/edges/weights", out="made", **data)
+    assert status == 0 and len(list(Path("made").glob("*.png"))) == 4, said
+    refused(ended, "p/none.json: no such file", **TINY | data | dict(system="sca_gan", dataset="keypoints=p/none.json"))
+
+
 @pytest.mark.parametrize("place,out",
                          [("file", "file"), ("file", "file/below"), ("run/weights", "run"), ("run/checkpoints", "run"),
                           ("run/samples", "run")])

@@ -21,7 +21,7 @@ from scgan_nb.trainers.trainer import Trainer
 
 pytestmark = pytest.mark.library
 TINY = {"width": 4, "d_width": 4, "s_width": 4, "e_width": 4, "vector_width": 4, "seed_width": 2, "shortcut_width": 4,
-        "z_dim": 6, "size": 64, "widest": 4, "lambda_vgg": 0.0}
+        "z_dim": 6, "size": 64, "widest": 4, "lambda_vgg": 0.0, "pct_width": 4, "style_width": 4, "hidden": 4}
 
 
 def tiny(name, config, **more):
@@ -42,13 +42,15 @@ def tiny(name, config, **more):
 
 
 def conditions(system, n=2):
-    "Masks in patches, random attributes, latents."
+    "Masks in patches, random attributes, latents, persons in two poses."
     torch.manual_seed(1)
     h, w = (system.size,)*2 if isinstance(system.size, int) else system.size
-    mask = torch.randint(0, len(system.classes), (n, h//8, w//8)).repeat_interleave(8, 1).repeat_interleave(8, 2)
+    mask = torch.randint(0, len(system.classes) or 1, (n, h//8, w//8)).repeat_interleave(8, 1).repeat_interleave(8, 2)
     mask[:, :2, :2] = 255
-    return Batch(mask=mask, instance=mask, attrs=torch.randint(0, 2, (n, len(system.attr_names))).float(),
-                 image=torch.rand(n, 3, h, w)*2 - 1, z=torch.randn(n, max(system.z_dim, 1)))
+    image, poses = torch.rand(n, 3, h, w)*2 - 1, torch.rand(2, n, 18, 2)*torch.tensor([h - 1., w - 1.])
+    return Batch(mask=mask, instance=mask, attrs=torch.randint(0, 2, (n, len(system.attr_names))).float(), image=image,
+                 z=torch.randn(n, max(system.z_dim, 1)), source_image=image, source_pose=poses[0],
+                 target_pose=poses[1])
 
 
 def painters():

@@ -15,7 +15,8 @@ FLOORS = [("__main__",), ("cli", "tutorials"), ("widgets", "figures"), ("trainer
 WITHIN = {("worlds", "datasets"), ("losses", "networks"), ("official", "metrics")}
 MODULES = sorted(p for p in LIB.rglob("*.py") if p.name not in ("__init__.py", "_modidx.py"))
 SHARED = {"trainers": {"checkpoint", "progress", "trainer"}, "figures": set(), "official": {"translate"},
-          "widgets": {"state", "mask_painter", "controls", "mask_panel", "studio"}}
+          "widgets": {"changes", "live", "state", "mask_painter", "controls", "mask_panel", "pose_state", "pose_editor",
+                      "studio"}}
 
 
 def name_of(path): return ".".join(path.relative_to(ROOT).with_suffix("").parts)

@@ -30,8 +30,8 @@ def test_steps_and_samples(cls, config):
     "At the published width, with data of the system's world."
     data = find("datasets", cls.world)(64)
     with torch.device("meta"):
-        changes = dict(features="scenes-nets") if cls.name == "semantic_composition" else {}
-        system = cls.for_data(data, config, **changes)
+        known = vars(cls.configs[config]() if config else cls.Hyper())
+        system = cls.for_data(data, config, **{k: "scenes-nets" for k in ("features", "cx_features") if k in known})
     trainer = Trainer(system, data, batch=2, device="meta", ema=.9, progress=None)
     rounds = max([u.every + u.start for u in system.updates])
     batch = data.batch([0, 1])

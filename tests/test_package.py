@@ -20,7 +20,7 @@ from scgan_nb.core.extras import EXTRAS as PACKAGES
 pytestmark = pytest.mark.library
 ROOT = Path(__file__).parents[1]
 EXTRAS = ("nbdev", "execnb", "ghapi", "IPython", "jupyterlab", "ipywidgets", "anywidget", "matplotlib", "seaborn",
-          "torchmetrics", "lpips", "h5py", "scipy")
+          "torchmetrics", "lpips", "h5py", "scipy", "imageio", "imageio_ffmpeg")
 BLOCK = f"""
 import importlib.abc, sys
 class Block(importlib.abc.MetaPathFinder):
@@ -137,14 +137,15 @@ def test_every_extra_is_asked_for_by_the_one_helper():
             calls = [ast.unparse(n) for a in around or tree.body for n in ast.walk(a) if isinstance(n, ast.Call)]
             assert any(c.startswith("need(") and repr(package) in c for c in calls), (
                 f"{path.name} imports {package} without need(..., {package!r})")
-    assert {"matplotlib", "seaborn", "torchmetrics", "h5py", "scipy"} <= seen
+    assert {"matplotlib", "seaborn", "torchmetrics", "h5py", "scipy", "imageio"} <= seen
     for package, extra in PACKAGES.items():
         names = [Requirement(r).name for r in settings()[f"{extra}_requirements"].split()]
         assert package.replace("_", "-") in names, f"extra {extra} does not bring {package}"
 
 
-# torchmetrics computes InceptionV3's features with torch-fidelity; JupyterLab is a program
-NOT_IMPORTED, CALLED = {"torch-fidelity", "jupyterlab"}, {"pillow": "PIL"}
+# torchmetrics computes InceptionV3's features with torch-fidelity, imageio writes films with imageio-ffmpeg; JupyterLab
+# is a program
+NOT_IMPORTED, CALLED = {"torch-fidelity", "imageio-ffmpeg", "jupyterlab"}, {"pillow": "PIL"}
 
 
 def test_every_requirement_is_used():

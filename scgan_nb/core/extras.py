@@ -12,7 +12,8 @@ __all__ = ['EXTRAS', 'has', 'need']
 
 # %% ../../nbs/core/00_extras.ipynb #6c454bf9
 EXTRAS = dict(matplotlib="figures", seaborn="figures", ipywidgets="widgets", anywidget="widgets",
-              torchmetrics="metrics", torch_fidelity="metrics", h5py="fashion", scipy="fashion", jupyterlab="lab")
+              torchmetrics="metrics", torch_fidelity="metrics", h5py="fashion", scipy="fashion", jupyterlab="lab",
+              imageio="film", imageio_ffmpeg="film")
 
 # %% ../../nbs/core/00_extras.ipynb #7be28454
 def has(

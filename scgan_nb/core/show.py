@@ -13,8 +13,8 @@ from .pixels import IGNORE, has_values, to_pm1, to_uint8
 from .weights import whole_file
 
 # %% auto #0
-__all__ = ['LIMBS', 'palette', 'colorize', 'to_pil', 'Picture', 'grid', 'between', 'way_names', 'plotted', 'Mask', 'overlay',
-           'Pose', 'matrix']
+__all__ = ['SKELETON', 'LIMBS', 'JOINT_COLORS', 'palette', 'colorize', 'to_pil', 'Picture', 'grid', 'between', 'way_names',
+           'plotted', 'Mask', 'overlay', 'Pose', 'matrix']
 
 # %% ../../nbs/core/01_show.ipynb #4c889256
 def palette(
@@ -206,8 +206,12 @@ def overlay(
     return grey*(1 - alpha) + colorize(mask, colors).to(image)*alpha
 
 # %% ../../nbs/core/01_show.ipynb #6d2888cd
-LIMBS = [(1, 2), (2, 3), (3, 4), (1, 5), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13),
-         (1, 0), (0, 14), (14, 16), (0, 15), (15, 17)]
+SKELETON = [(1, 2), (2, 3), (3, 4), (1, 5), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13),
+            (1, 0), (0, 14), (14, 16), (0, 15), (15, 17)] # each joint but the neck hangs on one other
+LIMBS = [*SKELETON, (2, 16), (5, 17)] # also drawn: from the shoulders to the ears
+JOINT_COLORS = [(255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0), (0, 255, 0),
+                (0, 255, 85), (0, 255, 170), (0, 255, 255), (0, 170, 255), (0, 85, 255), (0, 0, 255), (85, 0, 255),
+                (170, 0, 255), (255, 0, 255), (255, 0, 170), (255, 0, 85)]
 
 class Pose(Picture):
     "A pose of 18 joints, (y, x) in pixels, that shows itself as a stick figure."
@@ -220,12 +224,11 @@ class Pose(Picture):
         if tuple(pose.shape) != (18, 2): raise ValueError(f"a pose has shape (18, 2), not {tuple(pose.shape)}")
         image = Image.new("RGB", ((width or height)*zoom, height*zoom), "#181820")
         draw, points = ImageDraw.Draw(image), [None if y != y else (x*zoom, y*zoom) for y, x in pose.tolist()]
-        for k, (a, b) in enumerate(LIMBS):
-            color = tuple(round(255*v) for v in colorsys.hsv_to_rgb(k/len(LIMBS), 0.75, 1.0))
-            if points[a] and points[b]: draw.line([points[a], points[b]], fill=color, width=max(1, image.height//50))
-        r = max(1, image.height//80)
-        for p in points:
-            if p: draw.ellipse((p[0]-r, p[1]-r, p[0]+r, p[1]+r), fill="white")
+        for a, b in LIMBS:
+            if points[a] and points[b]: draw.line([points[a], points[b]], "#b8b8c0", max(1, image.height//100))
+        r = max(1, image.height/128) # 2 at 256 pixels, as published
+        for p, color in zip(points, JOINT_COLORS):
+            if p: draw.ellipse((p[0] - r, p[1] - r, p[0] + r, p[1] + r), fill=color)
         super().__init__(image)
 
 # %% ../../nbs/core/01_show.ipynb #c675856f

@@ -4,7 +4,7 @@
 
 # %% ../../nbs/datasets/31_pose_transfer.ipynb #16acaa9f
 from __future__ import annotations
-import csv, json, random
+import csv, json, os, random
 from collections import defaultdict
 from collections.abc import Iterable
 from hashlib import sha256
@@ -21,13 +21,13 @@ from ..core.pixels import Size, to_pm1
 from ..core.registry import register
 from ..core.weights import not_a_file
 from .base import DataError, Fault, ImageDataset
-from .files import RESAMPLE, FileDataset, Item, leads_out, open_image, read_text
+from .files import RESAMPLE, FileDataset, Frame, Item, leads_out, list_files, open_image, read_text
 from .labels import POSE18
 from .poses import xdog
 
 # %% auto #0
-__all__ = ['BODY25', 'COCO17', 'read_annotation', 'read_pairs', 'make_pairs', 'person_of', 'PosedPhotos', 'PoseTransfer',
-           'read_keypoints']
+__all__ = ['BODY25', 'COCO17', 'read_annotation', 'read_pairs', 'make_pairs', 'person_of', 'placed', 'PosedPhotos',
+           'PoseTransfer', 'paired', 'read_keypoints']
 
 # %% ../../nbs/datasets/31_pose_transfer.ipynb #e9af079b
 def _joints(ys, xs):
@@ -94,12 +94,24 @@ def make_pairs(
     return pairs if most is None or most >= len(pairs) else random.Random(seed).sample(pairs, most)
 
 def person_of(
-    name:str, # of a photograph, such as fashionMENDenimid0000008001_1front.jpg
+    name:str, # of a photograph, such as fashionMENDenimid0000008001_1front.jpg, me_2 or me/2
 )->str:
     "What the photographs of one person have in common."
-    return name.rpartition("_")[0] or name
+    return name.rpartition("_")[0] or name.rpartition("/")[0] or name
 
 # %% ../../nbs/datasets/31_pose_transfer.ipynb #7ff4f050
+def placed(
+    pose:Tensor, # (K, 2) joints as (y, x) in pixels of a file
+    full:tuple[int, int], # height and width of the file
+    frame:Frame, # what is cut out of the file, and how large it becomes
+)->Tensor: # (K, 2) in pixels of the sample, NaN: outside
+    "Joints, cut and resized like their image."
+    left, top, right, bottom = frame.box(*full)
+    corner, span = torch.tensor([top, left]), torch.tensor([bottom - top, right - left])
+    ends = torch.tensor([frame.height, frame.width])
+    pose = (pose + .5 - corner)*ends/span - .5 if (frame.height, frame.width) != tuple(full) else pose
+    return pose.masked_fill(((pose < -.5) | (pose > ends - .5)).any(1, keepdim=True), float("nan"))
+
 class PosedPhotos(FileDataset):
     "Photographs with 18 joints and edges."
     def __init__(self,
@@ -117,19 +129,7 @@ class PosedPhotos(FileDataset):
 def _sample(self:PosedPhotos, i, x, full, ids, numbers):
     item = self.items[i]
     image = to_pm1(x)
-    return Batch(image=image, edge=self.read_edge(item, image), pose=self.placed(self.joints[item.name], full))
-
-@patch
-def placed(self:PosedPhotos,
-    pose:Tensor, # (18, 2) in pixels of the file
-    full:tuple[int, int], # height and width of the file
-)->Tensor: # (18, 2) in pixels of the sample
-    "Joints, cut and resized like their image."
-    left, top, right, bottom = self.frame.box(*full)
-    corner, span = torch.tensor([top, left]), torch.tensor([bottom - top, right - left])
-    ends = torch.tensor([self.height, self.width])
-    pose = (pose + .5 - corner)*ends/span - .5 if (self.height, self.width) != tuple(full) else pose
-    return pose.masked_fill(((pose < -.5) | (pose > ends - .5)).any(1, keepdim=True), float("nan"))
+    return Batch(image=image, edge=self.read_edge(item, image), pose=placed(self.joints[item.name], full, self.frame))
 
 @patch
 def read_edge(self:PosedPhotos, item:Item, image:Tensor)->Tensor: # (1, H, W) in [-1, 1], lines 1
@@ -180,8 +180,7 @@ class PoseTransfer(ImageDataset):
     def __len__(self): return len(self.pairs)
 
     def __getitem__(self, i):
-        photos = dict(zip(("source", "target"), (self.photos[j] for j in self.pairs[i])))
-        return Batch({f"{role}_{k}": v for role, photo in photos.items() for k, v in photo.items()})
+        return self.batch([i]).take(0)
 
 def _table(root, which):
     "The table of a name, in either spelling."
@@ -192,12 +191,18 @@ def _table(root, which):
                            "the dataset there")], "PoseTransfer")
 
 # %% ../../nbs/datasets/31_pose_transfer.ipynb #17f9ab03
+def paired(
+    photos:ImageDataset,
+    pairs:list[tuple[int, int]], # numbers of photographs
+)->Batch: # (len(pairs), ...) each: everything known of a photograph as source_... and target_...
+    "Pairs of photographs; their files are read by several threads."
+    both = photos.batch([j for pair in pairs for j in pair])
+    return Batch({f"{role}_{k}": v[a::2] for a, role in enumerate(("source", "target")) for k, v in both.items()})
+
 @patch
 def batch(self:PoseTransfer, indices:Iterable[int])->Batch:
-    "Several pairs at once; the files are read by several threads."
-    pairs = [self.pairs[int(i)] for i in indices]
-    both = self.photos.batch([j for pair in pairs for j in pair])
-    return Batch({f"{role}_{k}": v[a::2] for a, role in enumerate(("source", "target")) for k, v in both.items()})
+    "Several pairs at once."
+    return paired(self.photos, [self.pairs[int(i)] for i in indices])
 
 @patch
 def check(self:PoseTransfer, progress:bool=True)->PoseTransfer:
@@ -219,34 +224,63 @@ def fingerprint(self:PoseTransfer)->str: # 16 hexadecimal digits
 BODY25 = (0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)
 COCO17 = (0, None, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
 
-def _person(numbers, path):
-    "x, y and confidence of each joint, one after the other -> (18, 2)."
-    numbers = torch.as_tensor(numbers, dtype=torch.float32)
-    if numbers.dim() != 1 or len(numbers) not in (51, 54, 75):
-        raise DataError([Fault(str(path), f"a person of {numbers.numel()} numbers",
-                               "expected x, y and confidence of 17, 18 or 25 joints")], "joints")
-    xyc = numbers.view(-1, 3)
+def _person(numbers):
+    "x, y and confidence of each joint, one after the other -> (18, 2). A `ValueError` says what is wrong."
+    if not isinstance(numbers, list) or any(type(v) not in (int, float) for v in numbers):
+        raise ValueError("its joints are no list of numbers")
+    if len(numbers) not in (51, 54, 75):
+        raise ValueError(f"a person of {len(numbers)} numbers, expected x, y and confidence of 17, 18 or 25 joints")
+    xyc = torch.tensor(numbers, dtype=torch.float32).view(-1, 3)
+    if bad := (~xyc.isfinite()).any(1).nonzero().flatten().tolist():
+        raise ValueError(f"joint {bad[0]} is {numbers[3*bad[0]:3*bad[0] + 3]}, expected three finite numbers")
     pose = xyc[:, [1, 0]].masked_fill(xyc[:, 2:] <= 0, float("nan"))
     if len(pose) == 25: return pose[list(BODY25)]
     if len(pose) == 18: return pose
     return torch.stack([pose[[5, 6]].mean(0) if j is None else pose[j] for j in COCO17])
 
+def _height(pose):
+    "Of the box around the visible joints, in pixels."
+    y = pose[~pose.isnan().any(1), 0]
+    return float(y.max() - y.min()) if len(y) else -1.
+
+def _field(entry, name, kind, where):
+    "An entry of a JSON object. A `ValueError` says that it is missing, or something else."
+    if not isinstance(entry, dict) or name not in entry: raise ValueError(f"{where} has no {name!r}")
+    if isinstance(entry[name], kind): return entry[name]
+    raise ValueError(f"{name} of {where} is {str(entry[name])[:40]!r}")
+
+def _people(content, name):
+    "Where each person of a file stands, the photograph, the numbers."
+    if isinstance(content, dict) and "people" in content:
+        for k, p in enumerate(_field(content, "people", list, "it"), 1):
+            yield f"person {k}", name, _field(p, "pose_keypoints_2d", list, f"person {k}")
+        return
+    files = {_field(i, "id", (int, str), f"image {k}"): _field(i, "file_name", str, f"image {k}")
+             for k, i in enumerate(_field(content, "images", list, "it"), 1)}
+    for k, a in enumerate(_field(content, "annotations", list, "it"), 1):
+        i = _field(a, "image_id", (int, str), f"annotation {k}")
+        if i not in files: raise ValueError(f"annotation {k} has the image_id {i!r}, which is not among the images")
+        numbers = _field(a, "keypoints", list, f"annotation {k}")
+        yield f"annotation {k} ({files[i]})", os.path.splitext(files[i])[0], numbers
+
+# %% ../../nbs/datasets/31_pose_transfer.ipynb #08bb0b7d
 def read_keypoints(
-    path:str|Path, # JSON file of OpenPose or COCO
+    path:str|Path, # JSON file of COCO or OpenPose, or a folder of those of OpenPose
 )->dict[str, Tensor]: # {photograph without ending: (18, 2) joints as (y, x), NaN: not visible}
-    "Joints that a pose estimator has written."
-    try:
-        found = json.loads(read_text(path))
-        if "people" in found:
-            people = [_person(p["pose_keypoints_2d"], path) for p in found["people"]]
-            named = {Path(path).stem.removesuffix("_keypoints"): people}
-        else:
-            files, named = {i["id"]: Path(i["file_name"]).stem for i in found["images"]}, defaultdict(list)
-            for a in found["annotations"]: named[files[a["image_id"]]].append(_person(a["keypoints"], path))
-    except (ValueError, KeyError, TypeError, RecursionError) as e:
-        if isinstance(e, DataError): raise
-        raise DataError([Fault(str(path), f"no joints of OpenPose or COCO ({type(e).__name__}: {e})",
-                               "give the JSON file that the estimator wrote")], "joints") from None
-    if not any(named.values()):
-        raise DataError([Fault(str(path), "nobody was found", "take another photograph")], "joints")
-    return {name: max(people, key=lambda p: int((~p.isnan()).sum())) for name, people in named.items() if people}
+    "Joints that a pose estimator has written; of several people in a photograph, those of the tallest."
+    people, faults, fix = defaultdict(list), [], "give the JSON file that the estimator wrote"
+    for f in list_files(path, (".json",), True) if Path(path).is_dir() else [Path(path).name]:
+        file = str(Path(path)/f) if Path(path).is_dir() else str(path)
+        try:
+            content = json.loads(read_text(file, "correct the path of the joints"))
+            for where, photo, numbers in _people(content, f.removesuffix(".json").removesuffix("_keypoints")):
+                try: people[photo].append(_person(numbers))
+                except ValueError as e: faults.append(Fault(f"{file}, {where}", str(e), fix))
+        except DataError as e: faults += e.faults
+        except (ValueError, RecursionError) as e:
+            faults.append(Fault(file, f"no joints of OpenPose or COCO ({e})", fix))
+    if faults: raise DataError(faults, "joints")
+    tallest = {name: max(found, key=_height) for name, found in people.items()}
+    tallest = {name: pose for name, pose in tallest.items() if not pose.isnan().all()}
+    if not tallest: raise DataError([Fault(str(path), "nobody was found", "take another photograph")], "joints")
+    return tallest

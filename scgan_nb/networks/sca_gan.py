@@ -181,7 +181,8 @@ class ISNet(nn.Module, PyTorchModelHubMixin):
         self.blocks = nn.ModuleList(ContentStyleDeBlk(i, o, 8*style_width, edge_dim, pose_dim, hidden, content_weight)
                                     for i, o in pairwise(widths))
         self.to_rgb = nn.Conv2d(width, 3, 3, padding=1)
-        start_normal_(self)
+        start_normal_(self, 0.02*(64/width)**0.5) # 0.02 as published at the published width, see below
+        start_normal_(self.encoder, 0.02*(64/style_width)**0.5)
 
 # %% ../../nbs/networks/31_sca_gan.ipynb #80767d14
 @patch

@@ -128,7 +128,7 @@ class JudgesHyper(Hyper):
     classifier_every:int=1 # steps of the segmentor for one of the classifier, which learns faster
     key:str="image" # of the images that are judged, such as "target_image" for pairs
     lr:tuple[float, float]=(2e-3, 4e-3) # of classifier and segmentor
-    lr_detector:float=4e-3
+    lr_detector:float=4e-3 # of the detector
 
 @dataclass(frozen=True)
 class FacesJudges(JudgesHyper):

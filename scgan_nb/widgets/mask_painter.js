@@ -1,17 +1,9 @@
-// The browser's side of scgan_nb.widgets.mask_painter. This file is written by hand: nbdev exports only Python.
-// Its protocol, and why it is so, is in nbs/widgets/01_mask_painter.ipynb.
+// The browser's side of scgan_nb.widgets.mask_painter, after live.js. This file is written by hand: nbdev exports only
+// Python. Its messages are in nbs/widgets/01_mask_painter.ipynb.
 //
-// An Easel holds the mask of one widget and talks to the kernel. Each place where the widget is shown is a View.
-// The kernel owns the mask and its history. The browser draws ahead of it and sends which pixels changed.
+// An Easel holds the mask of one widget. Each place where the widget is shown is a View.
 
-const WINDOW = 40; // milliseconds between two messages, at least
-const SILENT = 4000; // milliseconds without an answer after which the user is told
 const IGNORE = 255; // a pixel without a class
-const UNSENT = 1, FINISHED = 2, FLYING = 3; // marks of pixels that the kernel does not have yet
-const DEAD = "The kernel was restarted or has ended. You can go on painting here, but nothing is kept: " +
-  "run the cell again.";
-const QUIET = "The kernel does not answer: it is busy, or it has ended. What you paint is sent when it answers; " +
-  "if it was restarted, run the cell again.";
 
 // ---- runs: how a mask travels; the same as pack and unpack of scgan_nb.widgets.state
 
@@ -54,57 +46,20 @@ function unpack(data, put) {
   }
 }
 
-const bytesOf = (view) => view instanceof Uint8Array ? view
-  : view instanceof ArrayBuffer ? new Uint8Array(view)
-  : new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+// ---- the mask of one widget
 
-// ---- the mask of one widget, and its conversation with the kernel
+class Easel extends Link {
+  settings = ["tool", "brush", "chosen", "message"];
 
-class Easel {
   constructor(model) {
-    this.model = model;
-    this.views = new Set();
-    this.client = Math.random().toString(36).slice(2);
-    [this.height, this.width] = model.get("size");
-    const n = this.height * this.width;
+    const [height, width] = model.get("size"), n = height * width;
+    super(model, n, "paint");
+    this.height = height; this.width = width;
     this.ids = new Uint8Array(n).fill(IGNORE);
     this.loaded = new Uint8Array(n).fill(IGNORE);
-    this.marks = new Uint8Array(n);
     unpack(bytesOf(model.get("snapshot")), (i, id) => { this.ids[i] = id; });
     unpack(bytesOf(model.get("loaded")), (i, id) => { this.loaded[i] = id; });
-    this.version = model.get("version");
-    [this.undos, this.redos] = model.get("history");
-    this.dirty = null; // the rectangle that the stroke has changed since it was sent last
-    this.stroke = 0;
-    this.pieces = []; // what waits to be sent, in order; see `flush`
-    this.waiting = null; // the message that has no answer yet
-    this.seq = 0;
-    this.sentAt = 0;
-    this.trouble = ""; // of the connection
-    this.dead = false; // the channel is closed
-    this.refused = null;
     this.listen();
-  }
-
-  listen() {
-    this.model.on("msg:custom", (message, buffers) => this.receive(message, buffers ?? []));
-    // whether the channel is closed is not told to a widget; its element carries a class of ipywidgets then
-    this.model.on("comm_live_update", () => setTimeout(() => this.lookAlive(), 0));
-    for (const name of ["tool", "brush", "chosen", "message"])
-      this.model.on(`change:${name}`, () => this.tell("settings"));
-  }
-
-  close() { clearTimeout(this.timer); clearTimeout(this.patience); }
-
-  tell(what, box) { for (const view of this.views) view.hear(what, box); }
-
-  /** For measurements, and for tests that wait. */
-  note(facts) { for (const view of this.views) Object.assign(view.root.dataset, facts); }
-
-  set(name, value) {
-    this.model.set(name, value);
-    try { this.model.save_changes(); } catch { this.die(); }
-    this.tell("settings");
   }
 
   // -- painting
@@ -165,14 +120,6 @@ class Easel {
     this.tell("pixels", this.dirty);
   }
 
-  /** A stroke is over: what it changed is packed now, since a later stroke may paint over it. */
-  end() {
-    if (this.dirty) this.pieces.push(this.piece(FINISHED));
-    this.flush();
-    if (this.trouble && !this.dead) { this.probed = false; this.probe(); }
-    return this.touched;
-  }
-
   piece(mark) {
     const { dirty: d, marks, width } = this, buffer = pack(this.ids, width, d, marks, UNSENT);
     for (let y = d.top; y < d.bottom; y++) for (let i = y * width + d.left; i < y * width + d.right; i++)
@@ -182,195 +129,38 @@ class Easel {
     return { do: "patch", stroke: this.stroke, top: d.top, left: d.left, ...size, buffer };
   }
 
-  ask(piece) {
-    if (this.dead) { this.tell("trouble"); return false; }
-    this.pieces.push(piece);
-    this.flush();
-    return true;
-  }
-
-  // -- sending: one message at a time; while it is unanswered the next one grows
-
-  flush() {
-    if (this.dead) { this.forget(); return; }
-    if (this.waiting || !(this.pieces.length || this.dirty)) return;
-    const wait = this.sentAt + WINDOW - performance.now();
-    clearTimeout(this.timer);
-    if (wait > 0) this.timer = setTimeout(() => this.flush(), wait); else this.send();
-  }
-
-  send() {
-    const pieces = this.pieces.splice(0);
-    if (this.dirty) pieces.push(this.piece(FLYING));
-    for (let i = 0; i < this.marks.length; i++) if (this.marks[i] === FINISHED) this.marks[i] = FLYING;
-    const buffers = pieces.filter((p) => p.buffer).map((p) => p.buffer);
-    const ops = pieces.map(({ buffer, ...rest }) => rest);
-    this.waiting = { seq: ++this.seq };
-    this.sentAt = performance.now();
-    this.note({ count: this.seq, sent: this.sentAt });
-    this.post({ kind: "ops", client: this.client, seq: this.seq, ops }, buffers);
-  }
-
-  post(message, buffers = []) {
-    clearTimeout(this.patience);
-    this.patience = setTimeout(() => this.impatient(), SILENT);
-    try { this.model.send(message, undefined, buffers.map((b) => b.buffer)); } catch { this.die(); }
-  }
-
   // -- what the kernel says
 
-  receive(message, buffers) {
-    const handle = { got: this.got, news: this.news, done: this.done, whole: this.whole }[message?.kind];
-    handle?.call(this, message, buffers.map(bytesOf));
-  }
-
-  answered() {
-    clearTimeout(this.patience);
-    this.probed = false;
-    if (this.trouble && !this.dead) { this.trouble = ""; this.tell("trouble"); }
-  }
-
-  mine(message) { return message.client === this.client && message.seq === this.waiting?.seq; }
-
-  /** The message has arrived, and listeners are at work: they may take their time. */
-  got(message) {
-    if (!this.mine(message)) return;
-    this.answered();
-    this.patience = setTimeout(() => this.impatient(), 2 * SILENT);
-  }
-
-  /** Rectangles that changed in the kernel. Pixels that were painted here since keep what they show. */
-  news(message, buffers) {
-    if (this.mine(message)) this.settle();
-    if (message.version <= this.version) return;
-    if (message.from > this.version) { this.post({ kind: "ask", client: this.client }); return; }
+  take(message, buffers) {
     message.rectangles.forEach(([top, left, height, width], k) => {
       unpack(buffers[k], (i, id) => this.show((top + Math.floor(i / width)) * this.width + left + i % width, id));
       this.tell("pixels", { top, left, bottom: top + height, right: left + width });
     });
     if (message.loaded) unpack(buffers[buffers.length - 1], (i, id) => { this.loaded[i] = id; });
-    this.now(message);
+  }
+
+  takeWhole(buffers) {
+    unpack(buffers[0], (i, id) => this.show(i, id));
+    unpack(buffers[1], (i, id) => { this.loaded[i] = id; });
+    this.tell("pixels", this.everything());
   }
 
   show(i, id) { if (!this.marks[i]) this.ids[i] = id; }
 
-  now(message) {
-    this.version = message.version;
-    [this.undos, this.redos] = message.history;
-    this.tell("history");
-  }
-
-  done(message) {
-    if (!this.mine(message)) return;
-    this.answered();
-    this.settle();
-    this.waiting = null;
-    this.note({ answers: message.seq });
-    this.refused = message.refused; // what: "size" of a file, or "ops"
-    if (this.refused) this.forget();
-    this.tell("trouble");
-    this.flush();
-  }
-
-  whole(message, buffers) {
-    this.answered();
-    if (message.asked && message.client === this.client) { this.settle(); this.waiting = null; }
-    unpack(buffers[0], (i, id) => this.show(i, id));
-    unpack(buffers[1], (i, id) => { this.loaded[i] = id; });
-    this.now(message);
-    this.tell("pixels", { top: 0, left: 0, bottom: this.height, right: this.width });
-    this.flush();
-  }
-
-  /** The kernel has what was sent. */
-  settle() { for (let i = 0; i < this.marks.length; i++) if (this.marks[i] === FLYING) this.marks[i] = 0; }
-
-  /** Nothing of what was painted will be sent. */
-  forget() { this.pieces = []; this.dirty = null; this.marks.fill(0); }
-
-  // -- when it says nothing
-
-  impatient() {
-    if (this.dead) return;
-    this.trouble = QUIET;
-    this.tell("trouble");
-    this.probe();
-  }
-
-  /** Ask for the mask: a busy kernel answers later, a closed channel fails now. */
-  probe() {
-    if (this.probed) return;
-    this.probed = true;
-    this.post({ kind: "ask", client: this.client });
-  }
-
-  lookAlive() {
-    const lost = [...this.views].some((v) => v.el.closest(".jupyter-widgets-disconnected"));
-    if (lost) this.die(); else if (this.dead) this.revive();
-  }
-
-  die() {
-    if (this.dead) return;
-    this.dead = true; this.waiting = null; this.trouble = DEAD;
-    clearTimeout(this.patience);
-    this.forget();
-    this.tell("trouble");
-  }
-
-  revive() {
-    this.dead = false; this.trouble = "";
-    this.tell("trouble");
-    this.post({ kind: "ask", client: this.client });
-  }
+  everything() { return { top: 0, left: 0, bottom: this.height, right: this.width }; }
 }
 
 // ---- what one sees of it
 
-const ICONS = {
-  brush: "M14.5 3.5l2 2-7.6 7.6-2.6.6.6-2.6zM6 14" +
-    "c-1.8 0-2.2 1-2.3 2-.1.7-.5 1-1.2 1 2.2.8 5 .4 5-1.6 0-.8-.7-1.4-1.5-1.4z",
-  eraser: "M3 12.5l7.5-8a1.4 1.4 0 012 0l3.5 3.4a1.4 1.4 0 010 2L9.5 16.5H6.5z" +
-    "M6.8 8.5l5.4 5.2M9.5 16.5H17",
-  fill: "M9 3l6.5 6.5-5.6 5.6a1.6 1.6 0 01-2.3 0L3.9 11.4a1.6 1.6 0 010-2.3zM3.6 10.2h11.2" +
-    "M16.8 12.6c.9 1.3 1.4 2 1.4 2.7a1.4 1.4 0 01-2.8 0c0-.7.5-1.4 1.4-2.7z",
-  pick: "M11 6l3 3M12.2 4.4a1.9 1.9 0 012.7 0l.7.7a1.9 1.9 0 010 2.7l-1.8 1.8-3.4-3.4z" +
-    "M11 7.4l-6.4 6.4-.9 2.5 2.5-.9L12.6 9",
-  undo: "M7.5 4L4 7.5 7.5 11M4.3 7.5H12a4 4 0 010 8H8",
-  redo: "M12.5 4L16 7.5 12.5 11M15.7 7.5H8a4 4 0 000 8h4",
-  open: "M10 13V4M6.5 7.5L10 4l3.5 3.5M4 12.5V16h12v-3.5",
-  reset: "M4.5 10a5.5 5.5 0 105.5-5.5c-1.9 0-3.4.8-4.5 2.1M5 3.5v3.3h3.3",
-  overlay: "M3.5 6.5h9v9h-9zM7.5 6.5v-3h9v9h-4",
-};
 const TOOLS = { brush: ["brush: paint the class", "B"], eraser: ["eraser: bring back what was loaded", "E"],
   fill: ["fill: turn a region into the class", "F"], pick: ["pick: take the class from the mask", "I"] };
 
-function make(tag, properties = {}, ...children) {
-  const e = document.createElement(tag);
-  for (const [k, v] of Object.entries(properties)) if (k in e) e[k] = v; else e.setAttribute(k, v);
-  e.append(...children);
-  return e;
-}
+class View extends Page {
+  did = { undo: "undone", redo: "done again", reset: "back to the mask as loaded" };
 
-function icon(name) {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  svg.setAttribute("viewBox", "0 0 20 20"); svg.setAttribute("aria-hidden", "true");
-  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-  path.setAttribute("d", ICONS[name]);
-  svg.append(path);
-  return svg;
-}
-
-function button(name, label, key, click) {
-  const text = key ? `${label} (${key})` : label;
-  const e = make("button", { type: "button", className: `mp-button mp-${name}`, title: text }, icon(name));
-  e.setAttribute("aria-label", text);
-  e.addEventListener("click", click);
-  return e;
-}
-
-class View {
   constructor(easel, el) {
-    this.easel = easel; this.model = easel.model; this.el = el;
+    super(easel, el);
+    this.easel = easel;
     this.classes = this.model.get("classes");
     this.colors = this.model.get("palette");
     this.cursor = { y: Math.floor(easel.height / 2), x: Math.floor(easel.width / 2) };
@@ -378,69 +168,50 @@ class View {
     this.last = null; // where the last stroke ended: shift draws a line from there
     this.build();
     this.listen();
-    easel.views.add(this);
-    this.hear("pixels", { top: 0, left: 0, bottom: easel.height, right: easel.width });
-    for (const what of ["settings", "history", "trouble"]) this.hear(what);
+    this.open();
+    this.draw(easel.everything());
   }
 
   close() {
-    this.easel.views.delete(this);
-    this.watch.disconnect();
+    super.close();
     if (this.photo) URL.revokeObjectURL(this.photo.src);
   }
 
   // -- its parts
 
   build() {
-    this.root = make("div", { className: "scgan-painter" });
-    this.problem = make("div", { className: "mp-problem", role: "alert", hidden: true });
-    this.live = make("div", { className: "mp-live", role: "status" });
-    this.live.setAttribute("aria-live", "polite");
-    this.where = make("div", { className: "mp-where" });
-    this.where.setAttribute("aria-hidden", "true");
-    const foot = make("div", { className: "mp-foot" }, this.live, this.where);
-    const desk = make("div", { className: "mp-desk" }, make("div", { className: "mp-board" }, this.buildStage(), foot),
-      this.buildPalette());
-    this.root.append(this.buildBar(), this.problem, desk);
-    this.el.append(this.root);
+    const { height, width } = this.easel, side = Math.round(width * this.model.get("side") / Math.max(height, width));
+    const stage = this.buildStage();
+    this.frame("scgan-painter", this.buildTools(), stage, side);
+    this.desk.append(this.buildPalette());
   }
 
-  buildBar() {
-    const bar = make("div", { className: "mp-bar", role: "toolbar" });
-    bar.setAttribute("aria-label", "Painting tools");
+  buildTools() {
     this.tools = {};
-    const group = (label, ...all) => {
-      const g = make("div", { className: "mp-group", role: "group" }, ...all);
-      g.setAttribute("aria-label", label);
-      return g;
-    };
     for (const [name, [label, key]] of Object.entries(TOOLS))
       this.tools[name] = button(name, label, key, () => this.easel.set("tool", name));
-    this.undo = button("undo", "undo", "Ctrl+Z", () => this.go("undo"));
-    this.redo = button("redo", "redo", "Ctrl+Shift+Z", () => this.go("redo"));
     this.file = make("input", { type: "file", accept: ".png,image/png", hidden: true });
     this.file.setAttribute("aria-label", "PNG of a mask");
-    this.open = button("open", "load a mask from a PNG", "", () => this.file.click());
-    this.reset = button("reset", "back to the mask that was loaded", "", () => this.go("reset"));
-    const more = [this.open, this.reset, this.file];
+    const load = button("open", "load a mask from a PNG", "", () => this.file.click());
+    const reset = button("reset", "back to the mask that was loaded", "", () => this.go("reset"));
+    const more = [load, reset, this.file];
     if (this.model.get("overlay").byteLength) more.unshift(this.buildOverlay());
-    bar.append(group("Tools", ...Object.values(this.tools)), this.buildSize(), group("History", this.undo, this.redo),
-      group("Mask", ...more));
-    return bar;
+    return [this.group("Tools", ...Object.values(this.tools)), this.buildSize(), this.history(load, reset),
+      this.group("Mask", ...more)];
   }
 
   buildSize() {
     const most = Math.max(8, Math.min(64, Math.round(Math.max(this.easel.height, this.easel.width) / 3)));
     this.size = make("input", { type: "range", min: 1, max: most, step: 1, title: "Brush size ([ and ])" });
     this.size.setAttribute("aria-label", "Brush size in pixels");
-    this.sizeText = make("output", { className: "mp-size-text" });
+    this.sizeText = make("output", { className: "sg-size-text" });
     this.size.addEventListener("input", () => this.easel.set("brush", Number(this.size.value)));
-    return make("label", { className: "mp-size" }, this.size, this.sizeText);
+    return make("label", { className: "sg-size" }, this.size, this.sizeText);
   }
 
   buildOverlay() {
     const url = URL.createObjectURL(new Blob([bytesOf(this.model.get("overlay"))]));
-    this.photo = make("img", { className: "mp-photo", src: url, alt: "" });
+    this.photo = make("img", { className: "sg-photo", src: url, alt: "" });
     this.stage.append(this.photo);
     this.overlayButton = button("overlay", "show the image over the mask", "O", () => this.toggleOverlay());
     this.overlayButton.setAttribute("aria-pressed", "true");
@@ -449,7 +220,7 @@ class View {
 
   buildStage() {
     const { height, width } = this.easel;
-    this.canvas = make("canvas", { width, height, tabIndex: 0, className: "mp-canvas" });
+    this.canvas = make("canvas", { width, height, tabIndex: 0, className: "sg-canvas" });
     this.canvas.setAttribute("role", "application");
     this.canvas.setAttribute("aria-label", `Mask of ${width} by ${height} pixels. Arrow keys move, space paints, ` +
       "B, E, F and I choose the tool, N and P the class, [ and ] the brush size, control Z undoes.");
@@ -461,24 +232,22 @@ class View {
     this.colors.forEach(([r, g, b], i) => {
       this.table[i] = (little ? (255 << 24) | (b << 16) | (g << 8) | r : (r << 24) | (g << 16) | (b << 8) | 255) >>> 0;
     });
-    this.ring = make("div", { className: "mp-ring", hidden: true });
-    this.stage = make("div", { className: "mp-stage" }, this.canvas, this.ring);
-    const side = this.model.get("side"), scale = side / Math.max(height, width);
-    this.root.style.setProperty("--mp-side", `${Math.round(width * scale)}px`);
+    this.ring = make("div", { className: "sg-ring", hidden: true });
+    this.stage = make("div", { className: "sg-stage" }, this.canvas, this.ring);
     this.stage.style.aspectRatio = `${width} / ${height}`;
     return this.stage;
   }
 
   buildPalette() {
-    const list = make("div", { className: "mp-palette", role: "radiogroup" });
+    const list = make("div", { className: "sg-palette", role: "radiogroup" });
     list.setAttribute("aria-label", "Class to paint");
     this.swatches = this.classes.map((name, id) => {
-      const chip = make("span", { className: "mp-chip" });
+      const chip = make("span", { className: "sg-chip" });
       chip.style.background = `rgb(${this.colors[id].join(",")})`;
-      const e = make("button", { type: "button", className: "mp-class", role: "radio", title: name }, chip,
-        make("span", { className: "mp-name", textContent: name.replaceAll("_", " ") }));
+      const e = make("button", { type: "button", className: "sg-class", role: "radio", title: name }, chip,
+        make("span", { className: "sg-name", textContent: name.replaceAll("_", " ") }));
       e.setAttribute("role", "radio"); e.setAttribute("aria-label", `class ${name.replaceAll("_", " ")}`);
-      if (id < 10) e.append(make("span", { className: "mp-key", textContent: id, ariaHidden: "true" }));
+      if (id < 10) e.append(make("span", { className: "sg-key", textContent: id, ariaHidden: "true" }));
       e.addEventListener("click", () => this.choose(id));
       list.append(e);
       return e;
@@ -494,27 +263,13 @@ class View {
     on("contextmenu", (e) => e.preventDefault());
     on("focus", () => { if (c.matches(":focus-visible")) this.showCursor(); });
     on("blur", () => { this.finish(); this.ring.hidden = true; });
-    this.root.addEventListener("keydown", (e) => this.key(e));
     this.root.addEventListener("keyup", (e) => this.keyUp(e));
     this.file.addEventListener("change", () => this.load());
-    this.watch = new ResizeObserver(() => this.fit());
-    this.watch.observe(this.root);
-  }
-
-  /** Narrow outputs get the classes below the mask; a query of the window would not see sidebars. */
-  fit() {
-    const side = parseFloat(getComputedStyle(this.root).getPropertyValue("--mp-side"));
-    this.root.classList.toggle("mp-narrow", this.root.clientWidth < side + 170);
   }
 
   // -- what the easel tells
 
-  hear(what, box) {
-    if (what === "pixels") this.draw(box);
-    if (what === "settings") this.showSettings();
-    if (what === "history") this.showHistory();
-    if (what === "trouble" || what === "settings") this.showProblem();
-  }
+  change(what, box) { this.draw(box); }
 
   draw(box) {
     if (!box || box.right <= box.left || box.bottom <= box.top) return;
@@ -537,27 +292,15 @@ class View {
     this.showRing();
   }
 
-  showHistory() {
-    const { undos, redos, dead } = this.easel;
-    this.undo.disabled = dead || !undos;
-    this.redo.disabled = dead || !redos;
-    this.open.disabled = this.reset.disabled = dead;
-  }
-
   showProblem() {
-    const text = this.easel.trouble || this.model.get("message");
-    this.problem.replaceChildren(make("span", { textContent: text }));
-    this.problem.hidden = !text;
-    this.showHistory();
+    const text = super.showProblem();
     if (this.easel.refused !== "size" || !this.upload || !text) return;
     const { height, width } = this.easel;
     const label = `Resize to ${width} x ${height}`;
-    const resize = make("button", { type: "button", className: "mp-text", textContent: label });
+    const resize = make("button", { type: "button", className: "sg-text", textContent: label });
     resize.addEventListener("click", () => this.send(this.upload, true));
     this.problem.append(resize);
   }
-
-  say(text) { this.live.textContent = text; }
 
   name(id) { return id === IGNORE ? "no class" : this.classes[id].replaceAll("_", " "); }
 
@@ -624,10 +367,10 @@ class View {
     const tool = this.drawing;
     this.pointer = null; this.drawing = null;
     if (!tool || tool === "pick") return;
-    const changed = this.easel.end(), name = this.name(this.model.get("chosen"));
-    const did = { brush: `${name} painted`, fill: `filled with ${name}`, eraser: "erased" }[tool];
-    this.say(!changed ? "nothing changed" : this.easel.dead ? `${did}, on this page only` : `${did}, undo possible`);
-    if (changed && !this.easel.dead) this.undo.disabled = false; // the kernel confirms it with the next news
+    this.easel.end();
+    if (!this.easel.touched) { this.say("nothing changed"); return; }
+    const name = this.name(this.model.get("chosen"));
+    this.sayDone({ brush: `${name} painted`, fill: `filled with ${name}`, eraser: "erased" }[tool]);
   }
 
   pickAt(p) {
@@ -639,14 +382,6 @@ class View {
   choose(id) {
     this.easel.set("chosen", id);
     this.say(`${this.name(id)} chosen`);
-  }
-
-  go(what) {
-    this.finish();
-    const { undos, redos, pieces, waiting } = this.easel, busy = pieces.length || waiting;
-    if (!busy && (what === "undo" && !undos || what === "redo" && !redos)) { this.say(`nothing to ${what}`); return; }
-    const did = { undo: "undone", redo: "done again", reset: "back to the mask as loaded" };
-    if (this.easel.ask({ do: what })) this.say(did[what]);
   }
 
   // -- the outline of the brush
@@ -676,22 +411,11 @@ class View {
   // -- the keys
 
   key(e) {
-    if (e.isComposing) return;
-    const command = e.ctrlKey || e.metaKey, name = e.key.length === 1 ? e.key.toLowerCase() : e.key;
-    if (command && !e.altKey && (name === "z" || name === "y")) {
-      this.taken(e);
-      if (!e.repeat || !this.easel.waiting) this.go(name === "y" || e.shiftKey ? "redo" : "undo");
-      return;
-    }
-    if (command || e.altKey) return; // the page's own: save, find...
-    if (name === "Escape") { this.finish(); return; }
+    const name = keyName(e);
+    if (this.command(e, name)) return;
     if (e.target === this.canvas && this.steer(e, name)) { this.taken(e); return; }
-    if (this.walk(e, name) || this.letter(e, name)) { this.taken(e); return; }
-    // a plain letter must not reach the notebook, where d d removes a cell
-    if (e.key.length === 1 || e.key === "Enter" && !e.shiftKey || e.key.startsWith("Arrow")) e.stopPropagation();
+    if (this.walk(e, name) || this.letter(e, name)) this.taken(e); else this.shield(e);
   }
-
-  taken(e) { e.preventDefault(); e.stopPropagation(); }
 
   letter(e, name) {
     const tool = Object.keys(TOOLS).find((t) => TOOLS[t][1].toLowerCase() === name);
@@ -717,7 +441,7 @@ class View {
 
   /** Arrow keys walk through the classes, as they do through radio buttons everywhere. */
   walk(e, name) {
-    if (!e.target.classList.contains("mp-class")) return false;
+    if (!e.target.classList.contains("sg-class")) return false;
     const step = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[name];
     if (!step) return false;
     const n = this.classes.length, id = (this.model.get("chosen") + step + n) % n;
@@ -768,10 +492,4 @@ class View {
   }
 }
 
-export default () => {
-  let easel;
-  return {
-    initialize({ model }) { easel = new Easel(model); return () => easel.close(); },
-    render({ el }) { const view = new View(easel, el); return () => view.close(); },
-  };
-};
+export default widget((model) => new Easel(model), (easel, el) => new View(easel, el));

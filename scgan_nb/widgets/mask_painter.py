@@ -4,47 +4,36 @@
 
 # %% ../../nbs/widgets/01_mask_painter.ipynb #b0640473
 from __future__ import annotations
-import base64, weakref
 from collections.abc import Callable
-from importlib.resources import files
-from io import BytesIO
 
 from ..core.extras import need
 need("scgan_nb.widgets", "anywidget") # before it is imported
 import numpy as np
-from anywidget import AnyWidget
 from fastcore.basics import patch
 from torch import Tensor
 from traitlets import Bytes, Enum, Int, List, TraitError, Unicode, validate
 
-from ..core.runtime import close_earlier
-from ..core.show import to_pil
-from ..core.values import Range, check_value, expect, named
 from ..datasets.base import Fault
 from ..datasets.labels import LabelSet
+from .live import Live, browser_side, number_of, png_of, stroke_of
 from .state import MaskState, Rectangle, WrongSize, as_file, pack, unpack
 
 # %% auto #0
-__all__ = ['TOOLS', 'FROM_BROWSER', 'MaskPainter']
+__all__ = ['TOOLS', 'MaskPainter']
 
 # %% ../../nbs/widgets/01_mask_painter.ipynb #effc3ca2
 TOOLS = ("brush", "eraser", "fill", "pick")
-FROM_BROWSER = ("tool", "brush", "chosen") # the traits that a browser may write
 
-class _Synced(AnyWidget):
+class _Synced(Live):
     "The traits that kernel and browser share."
-    _esm = (files("scgan_nb.widgets")/"mask_painter.js").read_text("utf-8")
-    _css = (files("scgan_nb.widgets")/"mask_painter.css").read_text("utf-8")
+    _esm, _css = (browser_side(f"live.{e}", f"mask_painter.{e}") for e in ("js", "css"))
+    called, from_browser = "painter", ("tool", "brush", "chosen")
     classes = List(Unicode()).tag(sync=True)
     palette = List(List(Int())).tag(sync=True)
     size = List(Int()).tag(sync=True) # height and width
-    side = Int(320).tag(sync=True) # of the longer side on the screen
     overlay = Bytes().tag(sync=True) # a PNG; empty: none
     snapshot = Bytes().tag(sync=True, to_json=lambda _, painter: pack(painter.state.ids))
     loaded = Bytes().tag(sync=True, to_json=lambda _, painter: pack(painter.state.loaded.numpy()))
-    version = Int().tag(sync=True, to_json=lambda _, painter: painter.state.version)
-    history = List().tag(sync=True, to_json=lambda _, painter: [painter.state.undos, painter.state.redos])
-    message = Unicode().tag(sync=True) # what is wrong; empty: nothing
     tool = Enum(TOOLS, "brush").tag(sync=True)
     brush = Int(8, min=1, max=512).tag(sync=True) # diameter in pixels of the mask
     chosen = Int(0, min=0).tag(sync=True) # the class that is painted
@@ -54,16 +43,9 @@ class _Synced(AnyWidget):
         if proposal["value"] < len(self.classes): return proposal["value"]
         raise TraitError(f"chosen={proposal['value']} is no class: there are {len(self.classes)}")
 
-    def set_state(self, sync_data):
-        "Take what a browser sets, if it may."
-        own = {k: v for k, v in sync_data.items() if k in FROM_BROWSER or k not in _Synced.__dict__}
-        try: super().set_state(own)
-        except TraitError as e: self.message = f"the browser sent a wrong setting: {e}"
-
 # %% ../../nbs/widgets/01_mask_painter.ipynb #6b61c1a0
 class MaskPainter(_Synced):
     "A paint program for a mask; show it as the last line of a cell."
-    _leave, _painted = staticmethod(lambda: None), {} # for one whose arguments are refused, and which is closed at once
     def __init__(self,
         mask:MaskState|Tensor|np.ndarray, # a state, or (H, W) class ids
         classes:list[str]|LabelSet|None=None, # names; None: of the state
@@ -72,24 +54,17 @@ class MaskPainter(_Synced):
         overlay:Tensor|None=None, # (3, H, W) in [-1, 1], shown faintly over the mask
         **traits, # of the widget: layout, tool, brush, chosen
     ):
-        check_value(named("side", side), side, int, Range(32, 4096))
         if isinstance(mask, MaskState):
             if classes is not None or palette is not None:
                 raise ValueError("MaskPainter: a state has classes and colours already. Fix: leave classes and palette "
                                  "out")
         elif classes is None: raise ValueError("MaskPainter: a mask needs the names of its classes. Fix: give classes")
-        self.state = mask if isinstance(mask, MaskState) else MaskState(mask, classes, palette)
-        self.error, self._painted, self._address = None, {}, (None, None)
-        self._sent, self._sent_loaded = self.state.version, self.state.loaded_version
-        start = dict(brush=max(1, round(max(self.state.size)/12)), chosen=min(1, len(self.state.classes) - 1))
-        super().__init__(**start | traits | dict(
-            classes=self.state.classes, palette=self.state.palette.tolist(), size=list(self.state.size), side=side,
-            overlay=b"" if overlay is None else _png(overlay)))
-        me = weakref.ref(self)
-        self._leave = self.state.on_change(lambda: (painter := me()) and painter._changed())
-        weakref.finalize(self, self._leave)
-        self.on_msg(lambda painter, content, buffers: painter._receive(content, buffers))
-        close_earlier(self)
+        state = mask if isinstance(mask, MaskState) else MaskState(mask, classes, palette)
+        self._sent_loaded = state.loaded_version
+        start = dict(brush=max(1, round(max(state.size)/12)), chosen=min(1, len(state.classes) - 1))
+        super().__init__(state, side, **start | traits | dict(
+            classes=state.classes, palette=state.palette.tolist(), size=list(state.size),
+            overlay=b"" if overlay is None else png_of(overlay, "overlay")))
 
     @property
     def mask(self)->Tensor: # (H, W) int64
@@ -99,57 +74,28 @@ class MaskPainter(_Synced):
         f:Callable, # of the painter; called in the kernel after each change of the mask
     )->Callable: # of nothing; removes the listener
         "Call a function after each change, while a stroke is drawn and after it. If it fails the widget shows why."
-        key = object()
-        self._painted[key] = f
-        return lambda: self._painted.pop(key, None) and None
-
-    def close(self):
-        "Leave the state and the browser; a closed painter is not shown again."
-        self._leave(); self._painted.clear()
-        super().close()
+        return self._listen(f)
 
     def __repr__(self):
         h, w = self.state.size
         return f"MaskPainter({w}x{h}, {len(self.classes)} classes)"
 
-    def _repr_mimebundle_(self, **kwargs):
-        "The widget, and a picture of the mask for a notebook that is not run or not trusted."
-        bundle = super()._repr_mimebundle_(**kwargs)
-        data, meta = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
-        return data | {"image/png": base64.b64encode(self.state.picture(self.side).encoded()).decode(),
-                       "text/plain": repr(self)}, meta
-
-def _png(image):
-    expect(image, Tensor, "overlay", "give a tensor (3, H, W) in [-1, 1]")
-    file = BytesIO(); to_pil(image).save(file, "PNG")
-    return file.getvalue()
-
 # %% ../../nbs/widgets/01_mask_painter.ipynb #2f23df9a
-def _field(op, name, low, high):
-    "A whole number of a message."
-    value = op.get(name)
-    check_value(f"a message of the browser: {named(name, value)}", value, int, Range(low, high))
-    return value
-
 def _rectangle(op, size)->Rectangle:
-    top, left = _field(op, "top", 0, size[0] - 1), _field(op, "left", 0, size[1] - 1)
-    return top, left, _field(op, "height", 1, size[0] - top), _field(op, "width", 1, size[1] - left)
+    top, left = number_of(op, "top", 0, size[0] - 1), number_of(op, "left", 0, size[1] - 1)
+    return top, left, number_of(op, "height", 1, size[0] - top), number_of(op, "width", 1, size[1] - left)
 
 @patch
-def _do(self:MaskPainter, op, buffers, client):
+def _op(self:MaskPainter, name, op, data, client):
     "One operation of a message."
-    expect(op, dict, "a message of the browser: operation", "reload the page")
-    name = op.get("do")
-    if name in ("undo", "redo", "reset"):
-        return dict(undo=self.state.undo, redo=self.state.redo, reset=self.state.reset)[name]()
-    if name not in ("patch", "load"):
-        raise ValueError(f"a message of the browser with {named('do', name)}: reload the page")
-    if not buffers: raise ValueError("a message of the browser without its data: reload the page")
-    data = bytes(buffers.pop(0))
-    if name == "load": return self._load(op, data)
+    if name == "load": return self._load(op, data())
+    if name != "patch": return NotImplemented
     top, left, h, w = _rectangle(op, self.state.size)
-    ids = unpack(data, self.state.ids[top:top + h, left:left + w])
-    self.state.patch(top, left, ids, stroke=(client, _field(op, "stroke", 0, 2**53)))
+    ids = unpack(data(), self.state.ids[top:top + h, left:left + w])
+    self.state.patch(top, left, ids, stroke=(client, stroke_of(op)))
+
+@patch
+def _why(self:MaskPainter, refused): return "size" if isinstance(refused, WrongSize) else "ops"
 
 @patch
 def _load(self:MaskPainter, op, data):
@@ -162,62 +108,15 @@ def _load(self:MaskPainter, op, data):
 
 # %% ../../nbs/widgets/01_mask_painter.ipynb #33b8b2f2
 @patch
-def _receive(self:MaskPainter, content, buffers):
-    "A message of the browser: do what it asks, and answer."
-    try: client, seq, ops = _address(content)
-    except ValueError as e: self.message = str(e); return
-    if ops is None: self._send_whole(client, asked=True); return
-    self.send(dict(kind="got", client=client, seq=seq))
-    self._address, refused, buffers = (client, seq), None, list(buffers or [])
-    self.message, self.error = "", None
-    try:
-        with self.state.hold():
-            for op in ops:
-                try: self._do(op, buffers, client)
-                except ValueError as e: refused = e; break
-    except Exception as e: self._failed(e)
-    finally: self._address = None, None
-    if refused: self.message = str(refused)
-    why = refused and ("size" if isinstance(refused, WrongSize) else "ops")
-    self.send(dict(kind="done", client=client, seq=seq, refused=why))
-    if refused: self._send_whole(client) # what the browser drew is not in the mask
-
-def _address(content):
-    "Who sent a message, its number, and what it asks for; None for the whole mask."
-    expect(content, dict, "a message of the browser", "reload the page")
-    client = content.get("client")
-    if not isinstance(client, str) or len(client) > 40:
-        raise ValueError(f"a message of the browser with {named('client', client)}: reload the page")
-    if content.get("kind") == "ask": return client, 0, None
-    if content.get("kind") != "ops" or not isinstance(content.get("ops"), list):
-        raise ValueError(f"a message of the browser with {named('kind', content.get('kind'))}: reload the page")
-    return client, _field(content, "seq", 0, 2**53), content["ops"]
-
-@patch
-def _failed(self:MaskPainter, e):
-    "A listener failed: the widget says so and goes on."
-    self.error = e
-    self.message = f"what listens to the painter failed: {type(e).__name__}: {e}. See painter.error"
-
-# %% ../../nbs/widgets/01_mask_painter.ipynb #2262f154
-@patch
-def _changed(self:MaskPainter):
-    "The mask has changed: tell all browsers, then those who listen."
-    state, (client, seq) = self.state, self._address
-    rectangles = state.changed(self._sent)
+def _news(self:MaskPainter):
+    "The rectangles that have changed."
+    state, since = self.state, self._sent
+    rectangles = state.changed(since)
     buffers = [pack(state.ids[y:y + h, x:x + w]) for y, x, h, w in rectangles]
     loaded = state.loaded_version != self._sent_loaded
     if loaded: buffers.append(pack(state.loaded.numpy()))
-    self.send({"kind": "news", "client": client, "seq": seq, "from": self._sent, "version": state.version,
-               "history": [state.undos, state.redos], "rectangles": [list(r) for r in rectangles], "loaded": loaded},
-              buffers)
-    self._sent, self._sent_loaded = state.version, state.loaded_version
-    for f in list(self._painted.values()):
-        try: f(self)
-        except Exception as e: self._failed(e)
+    self._sent_loaded = state.loaded_version
+    return {"from": since, "rectangles": [list(r) for r in rectangles], "loaded": loaded}, buffers
 
 @patch
-def _send_whole(self:MaskPainter, client, asked=False):
-    state = self.state
-    self.send(dict(kind="whole", client=client, asked=asked, version=state.version, history=[state.undos, state.redos]),
-              [pack(state.ids), pack(state.loaded.numpy())])
+def _whole(self:MaskPainter): return [pack(self.state.ids), pack(self.state.loaded.numpy())]

@@ -5,26 +5,28 @@
 # %% ../../nbs/widgets/30_pose_state.ipynb #4430802d
 from __future__ import annotations
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import torch
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from fastcore.basics import patch
 from ..core.pixels import Size, pair
-from ..core.show import LIMBS, Pose
+from ..core.show import JOINT_COLORS, SKELETON, Picture, to_pil
 from ..core.values import Range, check_value, named
 from ..datasets.labels import POSE18_SWAPS
+from .changes import Changing
 
 # %% auto #0
-__all__ = ['JOINTS', 'ROOT', 'PARENT', 'hanging', 'rigid_drag', 'PoseState']
+__all__ = ['JOINTS', 'ROOT', 'PARENT', 'POSES', 'hanging', 'rigid_drag', 'pose_of', 'fitted', 'PoseState']
 
 # %% ../../nbs/widgets/30_pose_state.ipynb #21f4e8e8
 JOINTS = ("nose", "neck", "right shoulder", "right elbow", "right wrist", "left shoulder", "left elbow", "left wrist",
           "right hip", "right knee", "right ankle", "left hip", "left knee", "left ankle", "right eye", "left eye",
           "right ear", "left ear")
 ROOT = JOINTS.index("neck")
-PARENT = {outer: inner for inner, outer in LIMBS} # of each joint but the root
+PARENT = {outer: inner for inner, outer in SKELETON} # of each joint but the root
 
 def hanging(
     joint:int,
@@ -52,19 +54,42 @@ def rigid_drag(
     new[moves] = centre + (pose[moves] - centre) @ turn.T
     return new
 
+# %% ../../nbs/widgets/30_pose_state.ipynb #7ac56f0b
+POSES = ("target_pose", "pose", "source_pose") # keys of a sample, the best first
+
+def pose_of(
+    sample:dict, # of a dataset with poses
+)->tuple[Tensor, tuple[int, int]|None]: # (18, 2), and (height, width) of its image if the sample has one
+    "The pose of a sample: that of the target image if there are two."
+    key = next((k for k in POSES if k in sample), None)
+    if key is None: raise ValueError(f"a sample without a pose: it has {', '.join(map(str, sample))}")
+    image = sample.get(key.replace("pose", "image"))
+    return sample[key], None if image is None else tuple(image.shape[-2:])
+
+def fitted(
+    pose:Tensor, # (18, 2) as (y, x) in pixels
+    old:Size, # of the image that it belongs to
+    new:Size, # of another image
+)->Tensor: # (18, 2)
+    "A pose in an image of another size: enlarged as a whole, in the middle."
+    if pair(old) == pair(new): return pose # to the last bit
+    old, new = (torch.tensor(pair(s), dtype=torch.float32) for s in (old, new))
+    return (pose + .5 - old/2)*(new/old).min() + new/2 - .5
+
 # %% ../../nbs/widgets/30_pose_state.ipynb #63354a1d
-class PoseState:
+class PoseState(Changing):
     "Joints that are edited."
     def __init__(self,
         pose:Tensor, # (18, 2) as (y, x) in pixels; NaN: not visible
         size:Size, # of the image: side, or (height, width)
         memory:int=200, # steps that can be taken back
     ):
+        super().__init__()
         check_value(named("memory", memory), memory, int, Range(1))
-        self.size, self.memory, self.version = pair(size), memory, 0
+        self.size, self.memory = pair(size), memory
         self._pose = self._checked(pose)
         self._loaded, self._last = self._pose.clone(), self._pose.clone()
-        self._done, self._undone, self._stroke, self._listeners = [], [], None, {}
+        self._done, self._undone, self._stroke = [], [], None
 
     @property
     def pose(self)->Tensor: return self._pose.clone() # (18, 2)
@@ -92,15 +117,7 @@ class PoseState:
         seen = ~self._pose.isnan().any(1)
         self._last[seen] = self._pose[seen] # where each joint was seen last
         self._pose, self.version = new, self.version + 1
-        for f in list(self._listeners.values()): f()
-
-    def on_change(self,
-        f:Callable, # of nothing, called after each change
-    )->Callable: # of nothing; removes the listener
-        "Call a function after each change."
-        key = object()
-        self._listeners[key] = f
-        return lambda: self._listeners.pop(key, None) and None
+        self._tell()
 
     def __repr__(self):
         n = int((~self._pose.isnan().any(1)).sum())
@@ -135,6 +152,22 @@ def drag(self:PoseState,
     self._to(new, stroke)
 
 @patch
+def place(self:PoseState,
+    joints:Sequence[int], # numbers, each once
+    places:Tensor, # (n, 2) as (y, x) in pixels; NaN: not visible
+    stroke=None, # as for `drag`
+):
+    "Put joints where a view shows them; they may lie outside the image."
+    joints = [self.joint(j) for j in joints]
+    if len(set(joints)) < len(joints): raise ValueError(f"a joint twice: {joints}")
+    places = torch.as_tensor(places, dtype=torch.float32)
+    if places.shape != (len(joints), 2):
+        raise ValueError(f"places of {len(joints)} joints have shape ({len(joints)}, 2), not {tuple(places.shape)}")
+    if (places.abs() > 1e5).any(): raise ValueError("a joint more than 100,000 pixels away")
+    new = self._pose.clone(); new[joints] = places
+    self._to(self._checked(new), stroke)
+
+@patch
 def hide(self:PoseState,
     which:int|str, # joint
 ):
@@ -166,10 +199,12 @@ def mirror(self:PoseState):
 
 @patch
 def load(self:PoseState,
-    pose:Tensor, # (18, 2)
+    source:Tensor|dict, # (18, 2), or a sample of a dataset with poses
+    size:Size|None=None, # of the image that the pose belongs to; None: of the sample's image, or of this one
 ):
-    "Another pose, to which `reset` goes back from now on."
-    new = self._checked(pose)
+    "Another pose, to which `reset` goes back from now on; that of an image of another size is fitted in."
+    pose, found = pose_of(source) if isinstance(source, dict) else (source, None)
+    new = fitted(self._checked(pose), size or found or self.size, self.size)
     self._loaded = new.clone()
     self._to(new)
 
@@ -193,6 +228,27 @@ def _go(self:PoseState, source, target):
     if not source: return
     target.append(self._pose); self._stroke = None
     self._set(source.pop())
+
+# %% ../../nbs/widgets/30_pose_state.ipynb #a124a0f2
+@patch
+def picture(self:PoseState,
+    side:int=256, # of the longer side in pixels
+    image:Tensor|None=None, # (3, H, W) in [-1, 1], shown behind
+)->Picture:
+    "The joints and limbs, over an image."
+    scale, fine = side/max(self.size), 2 # twice as large, then made smaller: lines without steps
+    h, w = (round(n*scale)*fine for n in self.size)
+    ground = Image.new("RGB", (w, h), "#181820") if image is None else to_pil(image).convert("RGB").resize((w, h))
+    draw, unit = ImageDraw.Draw(ground), fine*side/320
+    at = [None if math.isnan(y) else ((x + .5)*scale*fine, (y + .5)*scale*fine) for y, x in self._pose.tolist()]
+    for width, colored in ((7, False), (4, True)):
+        for a, b in SKELETON:
+            if at[a] and at[b]:
+                draw.line([at[a], at[b]], fill=JOINT_COLORS[b] if colored else "black", width=max(1, round(width*unit)))
+    for color, p in zip(JOINT_COLORS, at):
+        for r, fill in ((5.5, "black"), (4.5, "white"), (3.2, color)):
+            if p: draw.ellipse([v + s*r*unit for s in (-1, 1) for v in p], fill=fill)
+    return Picture(ground.resize((w//fine, h//fine), Image.LANCZOS))
 
 # %% ../../nbs/widgets/30_pose_state.ipynb #d7228888
 @patch

@@ -6,7 +6,7 @@
 from __future__ import annotations
 import base64, binascii, tempfile, zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
@@ -24,6 +24,7 @@ from ..core.weights import whole_file
 from ..datasets.base import DataError, Fault
 from ..datasets.files import EXACT, id_faults, open_image, read_ids, resize_ids
 from ..datasets.labels import LabelSet, identity_table
+from .changes import Changing
 
 # %% auto #0
 __all__ = ['Rectangle', 'stamp', 'region', 'pack', 'unpack', 'Step', 'union', 'joined', 'WrongSize', 'read_mask', 'as_file',
@@ -229,7 +230,7 @@ def as_file(
         except ValueError as e: e.args = (str(e).replace(str(path), name),); raise
 
 # %% ../../nbs/widgets/00_state.ipynb #fce55500
-class MaskState:
+class MaskState(Changing):
     "A mask that is painted."
     def __init__(self,
         mask:Tensor|np.ndarray, # (H, W) class ids; 255 = ignore
@@ -237,12 +238,13 @@ class MaskState:
         palette:Tensor|np.ndarray|None=None, # (n, 3) uint8 or more; None: of the label set, or `core.show.palette`
         memory:int=4*2**20, # bytes that the history may hold; the oldest steps are forgotten first
     ):
+        super().__init__()
         self.labels = _labels(classes, palette)
         check_value(named("memory", memory), memory, int, Range(0))
         self.memory, self.version, self.loaded_version = memory, 0, 0
         self._ids = self._checked(mask)
         self._loaded = self._ids.copy()
-        self._done, self._undone, self._log, self._listeners, self._held = [], [], deque(maxlen=256), {}, None
+        self._done, self._undone, self._log = [], [], deque(maxlen=256)
         self._text = None, "" # a version, and the mask of then as text
 
     @property
@@ -333,36 +335,7 @@ def _take(self:MaskState, step):
     self.version += 1
     self._log.append((self.version, step.rectangle))
 
-@patch
-def _tell(self:MaskState):
-    if self._held is not None: self._held = True; return
-    failed = None
-    for f in list(self._listeners.values()):
-        try: f()
-        except Exception as e: failed = failed or e
-    if failed: raise failed
-
-@patch
-@contextmanager
-def hold(self:MaskState)->Iterator[MaskState]:
-    "Inside the block listeners are not called; after it once, if anything changed."
-    if self._held is not None: yield self; return
-    self._held = False
-    try: yield self
-    finally:
-        changed, self._held = self._held, None
-        if changed: self._tell()
-
 # %% ../../nbs/widgets/00_state.ipynb #d5a42981
-@patch
-def on_change(self:MaskState,
-    f:Callable, # of nothing, called after each change
-)->Callable: # of nothing; removes the listener
-    "Call a function after each change."
-    key = object()
-    self._listeners[key] = f
-    return lambda: self._listeners.pop(key, None) and None
-
 @patch
 def changed(self:MaskState,
     since:int, # a version

@@ -34,6 +34,7 @@ class Studio(VBox):
     "Controls and the picture that a system makes of them; the base of all studios. Use `studio` to open one."
     name:str="" # of the system
     reads:tuple[str, ...]=() # controls that `conditions` depends on
+    wide:str="27em" # of the column of controls, if there is room
 
     def controls(self)->dict: # name -> widget with a `value` of plain JSON; an underscore is shown as a space
         "The controls, made once."
@@ -148,7 +149,7 @@ def _lay_out(self:Studio, keep:int):
     side = f"{int(self.picture.width) + 16}px"
     right = VBox([self.picture, self.status, self.strip, buttons, self.link],
                  layout=Layout(flex=f"0 1 {side}", max_width="100%", margin="1.6em 0 0 1em"))
-    left = VBox(left, layout=Layout(flex="0 1 27em", min_width=f"min(100%, {side})"))
+    left = VBox(left, layout=Layout(flex=f"0 1 {self.wide}", min_width=f"min(100%, {side})"))
     VBox.__init__(self, [HBox([left, right], layout=Layout(flex_flow="row wrap-reverse", align_items="flex-end"))])
 
 @patch

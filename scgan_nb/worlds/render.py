@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['hash32', 'uniforms', 'choose', 'bell', 'mix', 'lay', 'wave', 'turn', 'colours', 'ramp', 'page', 'cover', 'smin',
            'smax', 'step', 'spot', 'stroke', 'rounded', 'disc', 'rotation', 'place', 'unplace', 'unit', 'ellipsoid',
-           'seen', 'outline', 'depth', 'normal', 'shade', 'Sheet', 'pieces']
+           'seen', 'outline', 'depth', 'normal', 'shade', 'Sheet', 'batches', 'pieces']
 
 # %% ../../nbs/worlds/01_render.ipynb #2ea6b5f3
 import math, zlib
@@ -362,6 +362,49 @@ def where(self:Sheet,
     painter(part)
     for whole, painted in canvas:
         if whole is not None: whole.index_copy_(0, k, painted)
+
+# %% ../../nbs/worlds/01_render.ipynb #a8cf306b
+def batches(
+    x:Tensor, y:Tensor, # (m,) middles of the things, in pixels
+    w:Tensor, h:Tensor, # (m,) half the width and height that each needs, in pixels
+    page, # (rows, columns)
+    pixels:int=2**16, # in a batch, about
+    call:int=2**14, # pixels that take as long as one more batch
+): # yields numbers of things, the first row and column of each, and the number of rows and columns of all
+    "Things of about one size go together, in rectangles as large as the largest of them needs."
+    sides = torch.stack([(2*t + 3).ceil().clamp(max=most) for t, most in zip((h, w), page)]).long().cpu()
+    def first(middle, count, most): return (middle - (count - 1)/2).round().long().clamp(0, most - count)
+    def split(which):
+        whole, n = int(sides[:, which].amax(1).prod())*len(which), torch.arange(1, len(which))
+        best, parts = whole - (call if whole <= pixels else 0), (which,)
+        for side in sides: # sorted by the rows, or by the columns: where is the cut that saves most?
+            order = which[side[which].argsort(stable=True)]
+            a = sides[:, order]
+            low, high = a.cummax(1)[0].prod(0)[:-1], a.flip(1).cummax(1)[0].prod(0).flip(0)[1:]
+            cost = low*n + high*n.flip(0)
+            if len(n) and cost.min() < best: best, parts = int(cost.min()), order.tensor_split([int(cost.argmin()) + 1])
+        if len(parts) == 1 and whole > pixels and len(which) > 1: parts = which.tensor_split(2)
+        return parts if len(parts) == 1 else [q for part in parts for q in split(part)]
+    for which in split(torch.arange(len(x))) if len(x) else ():
+        height, width = sides[:, which].amax(1).tolist()
+        which = which.to(x.device)
+        yield which, first(y[which], height, page[0]), first(x[which], width, page[1]), height, width
+
+# %% ../../nbs/worlds/01_render.ipynb #09fc5573
+@patch
+def scrap(self:Sheet,
+    which:Tensor, # (m,) samples; one may come again
+    top:Tensor, left:Tensor, # (m,) int64 first row and column
+    rows:int, cols:int,
+    **values, # (m,) each, kept as (m,1,1)
+)->Sheet: # x (m,1,cols), y (m,rows,1) and all that is known of those samples
+    "Small rectangles of the page to paint on."
+    n = len(self.ids)
+    part = self.view(lambda t: t.index_select(0, which) if torch.is_tensor(t) and t.dim() and len(t) == n else t)
+    along = lambda line, first, count: line[first[:, None] + torch.arange(count, device=line.device)]
+    part.x, part.y = along(self.x[0, 0], left, cols)[:, None, :], along(self.y[0, :, 0], top, rows)[:, :, None]
+    part.update({k: v[:, None, None] for k, v in values.items()})
+    return part
 
 # %% ../../nbs/worlds/01_render.ipynb #3d914af0
 def pieces(

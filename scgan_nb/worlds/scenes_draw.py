@@ -5,15 +5,15 @@
 # %% auto #0
 __all__ = ['MOODS', 'GRASS', 'SAND', 'EARTH', 'FOLIAGE', 'NEEDLES', 'SHRUB', 'BLOOM', 'CROP', 'WALLS', 'ROOFS', 'COATS',
            'TROUSERS', 'BODIES', 'SAILS', 'COATS_OF_FUR', 'SKINS', 'SHADOWS', 'PAINTERS', 'REACH', 'PAINTING', 'mood',
-           'pick', 'glaze', 'lattice', 'cells', 'look', 'noise', 'sprinkle', 'batches', 'solid', 'opaque', 'put',
-           'land', 'distance', 'rgb', 'air', 'blank', 'paint_sky', 'paint_stars', 'paint_sun', 'paint_suns',
-           'paint_cloud', 'paint_clouds', 'peaks', 'foremost', 'paint_range', 'paint_mountains', 'hill_top',
-           'paint_hill', 'paint_hills', 'paint_ground', 'paint_flowers', 'paint_fields', 'course', 'mirror', 'edges',
-           'paint_beach', 'paint_water', 'paint_road', 'paint_shadow', 'tint', 'part', 'rim', 'paint_conifer', 'clumps',
-           'paint_tree', 'paint_bush', 'slab', 'paint_house', 'paint_walls', 'paint_openings', 'paint_roof',
-           'paint_gable', 'paint_tower', 'paint_shaft', 'paint_lantern', 'paint_cap', 'paint_blades', 'paint_person',
-           'paint_car', 'paint_boat', 'paint_animal', 'table', 'paint_shadows', 'paint_things', 'in_its_place',
-           'places', 'paint_all', 'count_up', 'draw_scenes']
+           'pick', 'glaze', 'lattice', 'cells', 'look', 'noise', 'sprinkle', 'solid', 'opaque', 'put', 'land',
+           'distance', 'rgb', 'air', 'blank', 'paint_sky', 'paint_stars', 'paint_sun', 'paint_suns', 'paint_cloud',
+           'paint_clouds', 'peaks', 'foremost', 'paint_range', 'paint_mountains', 'hill_top', 'paint_hill',
+           'paint_hills', 'paint_ground', 'paint_flowers', 'paint_fields', 'course', 'mirror', 'edges', 'paint_beach',
+           'paint_water', 'paint_road', 'paint_shadow', 'tint', 'part', 'rim', 'paint_conifer', 'clumps', 'paint_tree',
+           'paint_bush', 'slab', 'paint_house', 'paint_walls', 'paint_openings', 'paint_roof', 'paint_gable',
+           'paint_tower', 'paint_shaft', 'paint_lantern', 'paint_cap', 'paint_blades', 'paint_person', 'paint_car',
+           'paint_boat', 'paint_animal', 'table', 'paint_shadows', 'paint_things', 'in_its_place', 'places',
+           'paint_all', 'count_up', 'draw_scenes']
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #40eba12a
 from functools import cache
@@ -22,7 +22,7 @@ from fastcore.basics import patch
 from torch import Tensor
 from ..datasets.labels import SCENES
 from .render import (
-    Sheet, colours, cover, disc, hash32, lay, mix, page, pieces, rounded, smin, spot, step, stroke, wave)
+    Sheet, batches, colours, cover, disc, hash32, lay, mix, page, pieces, rounded, smin, spot, step, stroke, wave)
 from .scenes_params import KINDS, bank, far_bank, way
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #bb399e71
@@ -156,38 +156,6 @@ def sprinkle(
     cell = i.int()*67 + j.int()*131
     r = lambda k: look(table, (cell + k*977) & 4095)
     return x - i - .2 - .6*r(1), y - j - .2 - .6*r(2), r
-
-# %% ../../nbs/worlds/22_scenes_draw.ipynb #a8cf306b
-def batches(
-    x:Tensor, y:Tensor, # (m,) middles of things of one kind, in pixels
-    w:Tensor, h:Tensor, # (m,) half the width and height that each needs, in pixels
-    page, # (rows, columns)
-    pixels:int, # in a batch, about
-): # yields numbers of things, the first row and column of each, and the number of rows and columns of all
-    "Things of about one size go together, in rectangles as large as the largest of them needs."
-    rows, cols = ((2*t + 3).ceil() for t in (h, w))
-    order = (rows*cols).argsort()
-    counts = ((rows*cols)[order].cumsum(0)/pixels).long().unique_consecutive(return_counts=True)[1]
-    def first(middle, count, most): return (middle - (count - 1)/2).round().long().clamp(0, most - count)
-    for which in order.split(counts.tolist()):
-        height, width = min(int(rows[which].max()), page[0]), min(int(cols[which].max()), page[1])
-        yield which, first(y[which], height, page[0]), first(x[which], width, page[1]), height, width
-
-# %% ../../nbs/worlds/22_scenes_draw.ipynb #09fc5573
-@patch
-def scrap(self:Sheet,
-    which:Tensor, # (m,) samples; one may come again
-    top:Tensor, left:Tensor, # (m,) int64 first row and column
-    rows:int, cols:int,
-    **values, # (m,) each, kept as (m,1,1)
-)->Sheet: # x (m,1,cols), y (m,rows,1) and all that is known of those samples
-    "Small rectangles of the page to paint on."
-    n = len(self.ids)
-    part = self.view(lambda t: t.index_select(0, which) if torch.is_tensor(t) and t.dim() and len(t) == n else t)
-    along = lambda line, first, count: line[first[:, None] + torch.arange(count, device=line.device)]
-    part.x, part.y = along(self.x[0, 0], left, cols)[:, None, :], along(self.y[0, :, 0], top, rows)[:, :, None]
-    part.update({k: v[:, None, None] for k, v in values.items()})
-    return part
 
 # %% ../../nbs/worlds/22_scenes_draw.ipynb #1bdf1b8d
 @patch

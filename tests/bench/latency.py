@@ -2,6 +2,8 @@
 
 Milliseconds, the median; both forms take turns, so that what else runs on the machine hits both. With one thread it is the time of the
 processor, with two it is the time on the clock. The last column is what folding itself takes.
+
+`paint` of SCA-GAN is another pose of a person whose style was read before. If no weights ship for it, they are random.
 """
 import statistics
 import time
@@ -10,13 +12,24 @@ import torch
 
 from scgan_nb.core.batch import Batch
 from scgan_nb.core.system import load_system
+from scgan_nb.trainers.sca_gan import SCAGAN
+from scgan_nb.widgets.studio import shown_with, weights_of
+from scgan_nb.worlds.people import People
 from tests.bench.look_up import blobs
 
-SYSTEMS = ("scgan-faces-64", "semantic-composition-scenes-64")
+SYSTEMS = ("scgan-faces-64", "semantic-composition-scenes-64", "sca_gan")
+
+
+def opened(name):
+    found = weights_of(name)
+    return SCAGAN.for_data(People((128, 96), place="same")).eval() if found == "sca_gan" else load_system(found)
 
 
 def conditions(system, n=1):
-    "A mask in patches, attributes, a latent."
+    "A mask in patches, attributes, a latent; or persons and poses."
+    if system.world == "people":
+        given = shown_with(system).batch(range(n))
+        return Batch({k: v for k, v in given.items() if k.endswith(("image", "pose"))}, z=torch.randn(n, system.z_dim))
     mask = blobs(n, len(system.classes), system.size)
     return Batch(mask=mask, instance=mask, attrs=torch.zeros(n, len(system.attr_names)), z=torch.randn(n, system.z_dim))
 
@@ -37,7 +50,7 @@ def main(rounds=30):
     print(f"{'':34}{'threads':>8}{'part':>8}{'ms':>8}{'folded':>8}{'ratio':>7}")
     try:
         for name in SYSTEMS:
-            plain = load_system(name)
+            plain = opened(name)
             start = time.perf_counter(); quick = plain.folded(); seconds = time.perf_counter() - start
             batch = conditions(plain)
             difference = (plain.sample(batch) - quick.sample(batch)).abs().max()

@@ -1,4 +1,4 @@
-"""Training steps and forwards of both systems against the authors' programs, at full width, in float32.
+"""Training steps and forwards of the systems against the authors' programs, at full width, in float32.
 
 The authors' times are kept as multiples of a unit, a small training step in plain PyTorch that is measured again here, in turn with ours. As theirs was, it is measured in a process that knows nothing of this package and
 its settings. The numbers are reference data: the folder that SCGAN_NB_SHARED names holds them in `speed/`; without it, nothing is compared. A ratio above 1 means that this package is faster.
@@ -16,9 +16,11 @@ import torch
 from torch.nn import functional as F
 
 from scgan_nb.core.batch import Batch
-from scgan_nb.networks.vgg import VGG
+from scgan_nb.datasets.poses import heat_maps, moved_edges
+from scgan_nb.networks.vgg import RELU_1, VGG
 from scgan_nb.losses.perceptual import PIX2PIXHD_WEIGHTS
-from scgan_nb.trainers import semantic_composition
+from scgan_nb.trainers import sca_gan, semantic_composition
+from scgan_nb.trainers.sca_gan import SCAGAN, SCAGANEdges
 from scgan_nb.trainers.scgan import SCGAN
 from scgan_nb.trainers.semantic_composition import SemanticComposition
 from scgan_nb.trainers.trainer import Trainer
@@ -33,9 +35,9 @@ def random_batch(classes, size, batch, attrs=0):
     return made | dict(attrs=torch.randint(0, 2, (batch, attrs)).float()) if attrs else made
 
 
-def random_vgg(name):
+def random_vgg(name=None, normalize=False, taps=RELU_1):
     "VGG-19 at its true size, with random weights."
-    net = VGG("vgg19").eval().requires_grad_(False)
+    net = VGG("vgg19", taps, normalize).eval().requires_grad_(False)
     net.weights = PIX2PIXHD_WEIGHTS
     return net
 
@@ -71,8 +73,36 @@ def composition(config, size=64):
     return make
 
 
+def pose_transfer(cls):
+    "{key of the reference: work}: a step with all losses; one image (or edge map), and one more of the same person."
+    def make():
+        made = sca_gan.vgg19, sca_gan.vgg_conv
+        sca_gan.vgg19, sca_gan.vgg_conv = random_vgg, lambda source: random_vgg(taps=("r32", "r42"))
+        try:
+            extra = dict(cx_features="vgg_conv.pth") if cls is SCAGAN else {}
+            system = cls.published("deepfashion-official", features="vgg19", **extra)
+            system.helpers
+        finally: sca_gan.vgg19, sca_gan.vgg_conv = made
+        trainer = Trainer(system, batch=1, device="cpu", progress=None)
+        image, pose = (lambda: torch.rand(1, 3, 256, 176)*2 - 1), (lambda: torch.rand(1, 18, 2)*torch.tensor([255., 175.]))
+        batch = Batch(source_image=image(), target_image=image(), source_pose=pose(), target_pose=pose(),
+                      source_edge=image()[:, :1], target_edge=image()[:, :1])
+        given = system.begin(batch)
+        works = dict(train_iter_s=lambda: trainer.step(batch), forward_b1_s=lambda: system.make(given))
+        if cls is SCAGANEdges: return trainer, works
+        state = system.read(batch)
+        works["forward_b1_s"] = lambda: (system.prepared(given), system.make(given))[1]
+        works["forward_b1_s_style_cached"] = lambda: system.isnet.paint(
+            state.style, system.content_of(given["source_edge"], given["B2"], given["M"]), given["B2"], state.z)
+        works["heatmap_s"] = lambda: heat_maps(batch["target_pose"], (256, 176))
+        works["crop_shift_s"] = lambda: moved_edges(batch["source_edge"], batch["source_pose"], batch["target_pose"])
+        return trainer, works
+    return make
+
+
 WORKS = {"scgan/code-128-b4": scgan,
-         **{f"semantic_composition/{c}-64-b2": composition(c) for c in ("celebamask-hq", "coco-stuff", "ade20k")}}
+         **{f"semantic_composition/{c}-64-b2": composition(c) for c in ("celebamask-hq", "coco-stuff", "ade20k")},
+         "sca_gan/edges-256x176-b1": pose_transfer(SCAGANEdges), "sca_gan/images-256x176-b1": pose_transfer(SCAGAN)}
 
 
 def seconds(f):
@@ -85,14 +115,14 @@ def report(name, make, unit, reference, rounds):
     torch.manual_seed(0)
     trainer, works = make()
     for key, work in works.items():
-        training = not ("forward" in key or "infer" in key)
+        training = not any(word in key for word in ("forward", "infer", "heatmap", "crop_shift"))
         trainer.system.train(training)
         with torch.set_grad_enabled(training):
             work(); ratios, times = [], []
             for _ in range(rounds):
                 before, t, after = unit(), statistics.median(seconds(work) for _ in range(1 if training else 5)), unit()
                 times.append(t); ratios.append(2*t/(before + after))
-        ours, theirs = statistics.median(ratios), reference[name]["units"][key.removesuffix("_folded")]
+        ours, theirs = statistics.median(ratios), reference[name]["units"][key.removesuffix("_folded").removesuffix("_style_cached")]
         print(f"{name:40} {key:22} {statistics.median(times):7.3f} s  {ours:7.2f} units, official {theirs:7.2f}: "
               f"{theirs/ours:5.2f} x  ({min(theirs/r for r in ratios):.2f} to {max(theirs/r for r in ratios):.2f})", flush=True)
 

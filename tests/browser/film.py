@@ -11,6 +11,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
+from scgan_nb.core.film import Film
 from tests.browser.lab import Page, Server
 from tests.browser.test_studio import CANVAS, painter, settle
 
@@ -37,14 +38,8 @@ class Camera:
         self.frames.append((Image.open(io.BytesIO(shot)).convert("RGB"), milliseconds))
 
     def save(self, path, width=680):
-        "A GIF with one palette for all frames, so that colours do not flicker."
         images = [f.resize((width, round(f.height*width/f.width)), Image.LANCZOS) for f, _ in self.frames]
-        sheet = Image.new("RGB", (width, images[0].height*3))
-        for i, k in enumerate((0, len(images)//2, -1)): sheet.paste(images[k], (0, i*images[0].height))
-        palette = sheet.quantize(160, method=Image.MEDIANCUT)
-        small = [im.quantize(palette=palette, dither=Image.NONE) for im in images]
-        small[0].save(path, save_all=True, append_images=small[1:], duration=[t for _, t in self.frames], loop=0,
-                      optimize=True)
+        Film(images, [t for _, t in self.frames]).save(path)
 
 
 def act(page, camera):

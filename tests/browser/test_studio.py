@@ -26,7 +26,7 @@ def studio(server, browser, request):
 
 
 QUIET = """() => {
-  const painters = [...document.querySelectorAll('.scgan-painter')].map((p) => p.dataset)
+  const painters = [...document.querySelectorAll('.scgan-live')].map((p) => p.dataset)
   const now = [...document.querySelectorAll('img.scgan-picture, .scgan-picture img')].map((i) => i.src).join()
   if (now !== window.pictures) [window.pictures, window.since] = [now, performance.now()]
   return painters.every((d) => d.sent === undefined || d.answers === d.count) && performance.now() - window.since > 250
@@ -99,7 +99,7 @@ def test_tools_and_keys(studio):
     assert mask(studio, 0) not in (before, filled)
     click(studio, 0, "back to the mask"); assert mask(studio, 0) == before
     click(studio, 0, "pick: "); stroke(studio, 0, [(.5, .5)])
-    assert "picked" in painter(studio, 0).locator(".mp-live").inner_text()
+    assert "picked" in painter(studio, 0).locator(".sg-live").inner_text()
     cells = page.locator(".jp-Cell").count()
     canvas.focus()
     for key in ("b", "]", "n", "ArrowUp", "Shift+ArrowLeft", " "): page.keyboard.press(key) # B makes a cell in Lab
@@ -165,7 +165,7 @@ def test_a_wrong_file_is_a_message(studio, tmp_path):
     (tmp_path/"bad.png").write_bytes(b"no image")
     before = mask(studio, 0)
     painter(studio, 0).locator("input[type=file]").set_input_files(tmp_path/"bad.png")
-    live = painter(studio, 0).locator(".mp-problem:visible")
+    live = painter(studio, 0).locator(".sg-problem:visible")
     live.wait_for(timeout=10_000)
     assert "bad.png" in live.inner_text() and mask(studio, 0) == before
 
@@ -202,6 +202,6 @@ def test_a_dead_kernel_is_a_message(studio):
     time.sleep(2)
     box = studio.page.locator(f"{CANVAS}:first-child").first.bounding_box()
     studio.page.mouse.click(box["x"] + 50, box["y"] + 50)
-    live = painter(studio, 0).locator(".mp-problem:visible")
+    live = painter(studio, 0).locator(".sg-problem:visible")
     live.wait_for(timeout=20_000)
     assert "run the cell again" in live.inner_text()
