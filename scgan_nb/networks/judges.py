@@ -137,10 +137,14 @@ class PictureUNet(Judge):
         width:int, # channels at half the size; deeper maps have 2 and 3 times as many
         out_channels:int,
         name:str, # in results
+        halvings:int=4, # to the deepest map
     ):
         super().__init__()
+        check_value(f"the {self.role}: halvings={halvings}", halvings, int, Range(4, 5))
         _sixteenth(size, width, self.role)
-        w = [width*k for k in (1, 2, 3, 3)]
+        if any(n % 2**halvings for n in pair(size)):
+            raise ValueError(f"size={size}: the {self.role} halves {halvings} times, choose a multiple of {2**halvings}")
+        w = [width*k for k in (1, 2, 3, 3, 2)[:halvings]]
         self.size, self.dim, self.name = size, 2*(w[-1] + w[-2]), name
         self.enter = stage(12, w[0])
         self.down = nn.ModuleList(nn.Sequential(stage(a, b, 2), stage(b, b)) for a, b in zip(w, w[1:]))
@@ -155,7 +159,7 @@ class PictureUNet(Judge):
         return out
 
     def summary(self, maps):
-        "(B,12*width): means and deviations over positions of the two deepest maps."
+        "(B,dim): means and deviations over positions of the two deepest maps."
         return torch.cat([v for m in maps[-2:] for v in (m.mean((2, 3)), m.std((2, 3), correction=0))], 1)
 
     def features(self, x): return self.summary(self.maps(x))
@@ -176,8 +180,9 @@ class PictureSegmentor(PictureUNet):
         size:Size=64, # images are resized to this side, or (height, width), first; multiples of 16
         width:int=32, # channels at half the size; deeper maps have 2 and 3 times as many
         name:str="", # in results, such as "faces-segmentor"
+        halvings:int=4, # to the deepest map: 4, or 5 for large images
     ):
-        super().__init__(size, width, 4*len(classes), name)
+        super().__init__(size, width, 4*len(classes), name, halvings)
         self.classes = list(classes)
 
     def forward(self, x):
@@ -214,8 +219,9 @@ class JointDetector(PictureUNet):
         size:Size=64, # images are resized to this side, or (height, width), first; multiples of 16
         width:int=32, # channels at half the size; deeper maps have 2 and 3 times as many
         name:str="", # in results, such as "people-detector"
+        halvings:int=4, # to the deepest map: 4, or 5 for large images
     ):
-        super().__init__(size, width, len(joints), name)
+        super().__init__(size, width, len(joints), name, halvings)
         self.joints = list(joints)
         self.nowhere = nn.Linear(self.dim, len(joints))
 

@@ -123,6 +123,7 @@ class JudgesHyper(Hyper):
     detector_name:str="detector" # in results
     joints:list[str]=field(default_factory=list) # names of the joints; none: no detector
     anywhere:bool=False # things have no fixed places, see `PictureClassifier`
+    halvings:int=4 # of segmentor and detector, see `PictureSegmentor`
     # attributes whose combinations are the classes of the Inception Score, if the data has them
     kinds:tuple[str, ...]=()
     classifier_every:int=1 # steps of the segmentor for one of the classifier, which learns faster
@@ -145,11 +146,12 @@ class ScenesJudges(JudgesHyper):
 @dataclass(frozen=True)
 class PeopleJudges(JudgesHyper):
     "The judges that ship as people-nets."
-    recipe = Recipe(batch=4, epochs=5000, decay_epochs=3750, epoch=4, ema=0.998, augment=(128, 96))
+    recipe = Recipe(batch=4, epochs=12000, decay_epochs=9000, epoch=4, ema=0.998, augment=(128, 96))
     opens = dict(seed=1000, n=4000, views=1)
     size:Size=(128, 96)
     width:int=24
     anywhere:bool=True
+    halvings:int=5
     key:str="target_image"
     kinds:tuple[str, ...]=("Male", "Long_Hair", "Jacket", "Skirt", "Trousers")
 
@@ -180,10 +182,10 @@ class Judges(System):
                 taught = ("classifier", "hint")
             self.updates += [Update("classifier", taught, h.classifier_every, h.lr[0], (0.9, 0.99))]
         if h.classes:
-            self.segmentor = PictureSegmentor(self.classes, h.size, h.width, h.segmentor_name)
+            self.segmentor = PictureSegmentor(self.classes, h.size, h.width, h.segmentor_name, h.halvings)
             self.updates += [Update("segmentor", lr=h.lr[1], betas=(0.9, 0.99))]
         if h.joints:
-            self.detector = JointDetector(self.joints, h.size, h.width, h.detector_name)
+            self.detector = JointDetector(self.joints, h.size, h.width, h.detector_name, h.halvings)
             self.updates += [Update("detector", lr=h.lr_detector, betas=(0.9, 0.99))]
         self.ema = self.ships = tuple(n for n in self.networks if n != "hint")
 
