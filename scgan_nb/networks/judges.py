@@ -143,7 +143,8 @@ class PictureUNet(Judge):
         check_value(f"the {self.role}: halvings={halvings}", halvings, int, Range(4, 5))
         _sixteenth(size, width, self.role)
         if any(n % 2**halvings for n in pair(size)):
-            raise ValueError(f"size={size}: the {self.role} halves {halvings} times, choose a multiple of {2**halvings}")
+            raise ValueError(f"size={size}: the {self.role} halves {halvings} times, choose a multiple of "
+                             f"{2**halvings}, or halvings=4")
         w = [width*k for k in (1, 2, 3, 3, 2)[:halvings]]
         self.size, self.dim, self.name = size, 2*(w[-1] + w[-2]), name
         self.enter = stage(12, w[0])
