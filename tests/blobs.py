@@ -8,6 +8,7 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import nn
 from torch.utils.data import Dataset
 from scgan_nb.core.batch import Batch
+from scgan_nb.core.registry import known
 from scgan_nb.core.system import Hyper, System, Update
 from scgan_nb.trainers.trainer import Trainer
 
@@ -98,3 +99,9 @@ def assert_same(a, b):
     assert a.keys() == b.keys()
     different = [k for k in a if not torch.equal(a[k], b[k])]
     assert not different, f"{len(different)} of {len(a)} tensors differ, first {different[0]}"
+
+
+def world_of(cls, config):
+    "The name of the drawn world that a configuration is for, else the world of the system."
+    drawn = [n for n, c in known("datasets").items() if c.drawn]
+    return next((n for n in drawn if config and cls.suits.get(n) == config), cls.world)

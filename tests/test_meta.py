@@ -14,6 +14,7 @@ from scgan_nb.core.registry import find, known
 from scgan_nb.core.runtime import one_device
 from scgan_nb.core.system import System
 from scgan_nb.trainers.trainer import Trainer
+from tests.blobs import world_of
 
 pytestmark = pytest.mark.library
 SIZE = {"scgan": 64, "semantic_composition": 64, "judges": 64}
@@ -27,8 +28,8 @@ def cases():
 
 @pytest.mark.parametrize("cls, config", list(cases()))
 def test_steps_and_samples(cls, config):
-    "At the published width, with data of the system's world."
-    data = find("datasets", cls.world)(64)
+    "At the published width, with data of the configuration's world."
+    data = find("datasets", world_of(cls, config))(64)
     with torch.device("meta"):
         known = vars(cls.configs[config]() if config else cls.Hyper())
         system = cls.for_data(data, config, **{k: "scenes-nets" for k in ("features", "cx_features") if k in known})
@@ -78,7 +79,9 @@ NETWORKS = {"scgan.Generator": (dict(width=8), lambda n: n(x(2, 512), x(2, 5), x
                                                  x(2, 256))),
             "sca_gan.Discriminator": (dict(width=8), lambda n: n(x(2, 3, 64, 48), x(2, 18, 64, 48))),
             "judges.PictureClassifier": (dict(attr_names=["a", "b"]), lambda n: n(x(2, 3, 64, 64))),
-            "judges.PictureSegmentor": (dict(classes=["a", "b"]), lambda n: n(x(2, 3, 64, 64))),}
+            "judges.PictureUNet": (dict(size=64, width=8, out_channels=2, name=""), lambda n: n.decoded(n.maps(x(2, 3, 64, 64)))),
+            "judges.PictureSegmentor": (dict(classes=["a", "b"]), lambda n: n(x(2, 3, 64, 64))),
+            "judges.JointDetector": (dict(joints=["a", "b"]), lambda n: n(x(2, 3, 64, 64))),}
 
 
 def networks():

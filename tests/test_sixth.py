@@ -87,7 +87,7 @@ def test_both_stages_train_and_what_is_done_stays(shell, pipeline):
 
 def test_a_hyper_parameter_goes_to_the_stages_that_have_it(shell, tmp_path):
     args = [*SMALL, "--size", "48x32", "--steps", 1]
-    shell("train", "lamplight", *args, "--out", tmp_path, "--set", "width=4 lambda_l1=3.")
+    shell("train", "lamplight", *args, "--out", tmp_path, "--set", "width=4 lambda_l1=3.0")
     told = {s: json.loads((tmp_path/s/"weights"/"config.json").read_text())["hyper"] for s in ("lamps", "images")}
     assert told["lamps"]["width"] == told["images"]["width"] == 4 and told["images"]["lambda_l1"] == 3
     assert "lamplight.lamps and lamplight know no hyper-parameter 'lambda_x'" in shell(

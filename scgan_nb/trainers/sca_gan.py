@@ -35,8 +35,7 @@ __all__ = ['PoseHyper', 'EdgesConfig', 'ImagesConfig', 'OfficialEdges', 'Officia
 class PoseHyper(Hyper):
     "The hyper-parameters that both stages have."
     ranges = {"n_blocks": Range(0, 64), "radius": Range(1, 4096), "*sigma": Range(0, above=True),
-              "d_steps": Range(1, 16), "d_blocks": Range(0, 64), "d_down": Range(0, 3), "content_weight": Range(0, 1),
-              "aspect": Range(0, above=True)}
+              "d_steps": Range(1, 16), "d_blocks": Range(0, 64), "d_down": Range(0, 3), "content_weight": Range(0, 1)}
     size:Size=(256, 176) # height and width of the images in pixels
     n_blocks:int=6 # residual blocks of PCT-Net
     sigma:float=12. # of the heat maps, for images of 256 pixels height
@@ -76,8 +75,6 @@ class ImagesConfig(PoseHyper):
     style_width:int=64 # channels of the style encoder at full size
     hidden:int=128 # channels inside each SPADE
     content_weight:float=0. # share of the edge branch against the pose branch; 0: plain sum
-    halvings:int=5 # the coarsest map is the image, halved so often
-    aspect:float|None=None # height/width of the maps; None: that of the image
     batch_statistics:bool=False # True: the frozen PCT-Net normalises with each batch of the training, as published
     content:bool=True # False: no edges (all zero), for ablations
     lambda_cx:float=0.1 # weight of the contextual loss
@@ -343,7 +340,7 @@ class SCAGAN(PoseStage):
         self.follows = ("pct",) if h.batch_statistics else ()
         self.pct = PCTNet(h.pct_width, h.n_blocks)
         self.isnet = ISNet(h.size, h.width, h.z_dim, h.style_width, hidden=h.hidden, content_weight=h.content_weight,
-                           halvings=h.halvings, aspect=h.aspect, widest=h.widest)
+                           widest=h.widest)
         self.updates = [Update("isnet", lr=h.lr, betas=h.betas)]
         self.make_discriminators(h, 3, 3)
 
@@ -467,9 +464,9 @@ def of(cls:SCAGAN,
 )->SCAGAN: # in eval mode
     "A system with the networks of official weights."
     i, c = net.isnet, lambda conv: conv.out_channels
-    h = dict(size=i.size, width=c(i.blocks[-1].edge_convs[-1]), z_dim=i.z_dim, style_width=c(i.encoder.blocks[0].conv2),
-             hidden=c(i.blocks[0].edge.shared)//2, content_weight=i.blocks[0].content_weight,
-             pct_width=c(net.pct.down[0][0]), n_blocks=len(net.pct.blocks), aspect=i.sizes[-1][0]/i.sizes[-1][1])
+    h = dict(size=i.sizes[-1], width=c(i.blocks[-1].edge_convs[-1]), z_dim=i.z_dim,
+             style_width=c(i.encoder.blocks[0].conv2), hidden=c(i.blocks[0].edge.shared)//2,
+             content_weight=i.blocks[0].content_weight, pct_width=c(net.pct.down[0][0]), n_blocks=len(net.pct.blocks))
     system = cls.published("deepfashion-official", **h | changes)
     system.pct.load_state_dict(net.pct.state_dict()); system.isnet.load_state_dict(net.isnet.state_dict())
     return system.eval()
