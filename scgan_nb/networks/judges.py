@@ -70,12 +70,16 @@ def finer_stages(
     down = [nn.Sequential(stage(a, b, 2), stage(b, b)) for a, b in zip(w, w[1:])]
     return nn.ModuleList([nn.Sequential(nn.PixelUnshuffle(2), stage(12, w[0])), *down])
 
-def _sixteenth(size, width, who):
-    "Number of positions of the deepest map, at a sixteenth of the size."
+def _deepest(size, width, who, halvings=4):
+    "Number of positions of the deepest map."
     h, w = pair(size)
     check_value(f"the {who}: width={width}", width, int, Range(1))
-    if h % 16 or w % 16: raise ValueError(f"size={size}: the {who} halves four times, choose a multiple of 16")
-    return h*w//256
+    check_value(f"the {who}: halvings={halvings}", halvings, int, Range(2, 5))
+    least = 2**halvings
+    if h % least or w % least:
+        times = ("twice", "three times", "four times", "five times")[halvings - 2]
+        raise ValueError(f"size={size}: the {who} halves {times}, choose a multiple of {least}")
+    return h*w//least**2
 
 def check_kinds(
     kinds, # attributes whose combinations are the classes of the Inception Score
@@ -101,7 +105,7 @@ class PictureClassifier(Judge):
         anywhere:bool=False, # True: things have no fixed places, so `features` read what occurs in the last map
     ):
         super().__init__()
-        positions = _sixteenth(size, width, "classifier")
+        positions = _deepest(size, width, "classifier")
         self.attr_names, self.size, self.dim, self.name = list(attr_names), size, 4*width, name
         self.kinds, self.anywhere = check_kinds(kinds, self.attr_names, name), anywhere
         w = [3, width, 2*width, 3*width, 3*width]
@@ -137,14 +141,10 @@ class PictureUNet(Judge):
         width:int, # channels at half the size; deeper maps have 2 and 3 times as many
         out_channels:int,
         name:str, # in results
-        halvings:int=4, # to the deepest map
+        halvings:int=4, # to the deepest map, 2 to 5
     ):
         super().__init__()
-        check_value(f"the {self.role}: halvings={halvings}", halvings, int, Range(4, 5))
-        _sixteenth(size, width, self.role)
-        if any(n % 2**halvings for n in pair(size)):
-            raise ValueError(f"size={size}: the {self.role} halves {halvings} times, choose a multiple of "
-                             f"{2**halvings}, or halvings=4")
+        _deepest(size, width, self.role, halvings)
         w = [width*k for k in (1, 2, 3, 3, 2)[:halvings]]
         self.size, self.dim, self.name = size, 2*(w[-1] + w[-2]), name
         self.enter = stage(12, w[0])
@@ -181,7 +181,7 @@ class PictureSegmentor(PictureUNet):
         size:Size=64, # images are resized to this side, or (height, width), first; multiples of 16
         width:int=32, # channels at half the size; deeper maps have 2 and 3 times as many
         name:str="", # in results, such as "faces-segmentor"
-        halvings:int=4, # to the deepest map: 4, or 5 for large images
+        halvings:int=4, # to the deepest map: 5 for large images
     ):
         super().__init__(size, width, 4*len(classes), name, halvings)
         self.classes = list(classes)
@@ -220,7 +220,7 @@ class JointDetector(PictureUNet):
         size:Size=64, # images are resized to this side, or (height, width), first; multiples of 16
         width:int=32, # channels at half the size; deeper maps have 2 and 3 times as many
         name:str="", # in results, such as "people-detector"
-        halvings:int=4, # to the deepest map: 4, or 5 for large images
+        halvings:int=4, # to the deepest map: 5 for large images
     ):
         super().__init__(size, width, len(joints), name, halvings)
         self.joints = list(joints)

@@ -24,7 +24,7 @@ from ..metrics.attributes import AttributeAccuracy
 from ..metrics.evaluate import Results
 from ..metrics.pose import PCKh
 from ..metrics.segmentation import SegmentationScore
-from ..networks.judges import JointDetector, PictureClassifier, PictureSegmentor
+from ..networks.judges import JointDetector, PictureClassifier, PictureSegmentor, load_judge
 
 # %% auto #0
 __all__ = ['balanced_cross_entropy', 'overlap_loss', 'CoarseClasses', 'coarse_cross_entropy', 'roughen', 'joint_loss',
@@ -218,7 +218,7 @@ def lesson(self:Judges, batch:Batch)->Batch: # image, mask, attrs, pose, as far 
     roles = [k for k in ("source_image", "target_image") if plain_key(self.truth) != self.truth and k in batch]
     parts = [entries_of(batch, k) for k in roles or [self.truth]]
     keys = [k for k in ("image", "mask", "attrs", "pose") if all(k in p for p in parts)]
-    return Batch({k: torch.cat([p[k] for p in parts]) for k in keys})
+    return Batch({k: torch.stack([p[k] for p in parts], 1).flatten(0, 1) for k in keys}) # pair by pair, see `rand`
 
 @patch
 def classifier_loss(self:Judges, batch:Batch)->dict[str, Tensor]:
@@ -269,7 +269,8 @@ def rows(self:Judges, batch:Batch, images:Tensor, colors:Tensor|None=None)->dict
     if self.classes: rows |= dict(mask=list(colorize(batch["mask"], colors)), segmentor=list(images))
     if not self.joints: return rows
     stick = lambda pose: [Pose(p, *real.shape[-2:]).image for p in pose.cpu()]
-    return rows | dict(pose=stick(batch["pose"]), detector=stick(self.detector.detect(real)))
+    found = load_judge(self, "detector").detect(real) # a copy in evaluation mode, whatever the mode of the system
+    return rows | dict(pose=stick(batch["pose"]), detector=stick(found))
 
 # %% ../../nbs/trainers/05_judges.ipynb #b8a5b43c
 @torch.no_grad()
