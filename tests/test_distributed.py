@@ -127,13 +127,8 @@ def cases():
     yield from (("lamplight.lamps", None), ("lamplight", None))
 
 
-OPEN = {("sca_gan", "deepfashion-official")} # two processes lose each other, to be mended
-
-
 @pytest.mark.parametrize("name, config", [
-    pytest.param(*case, id="-".join(x or "default" for x in case),
-                 marks=[pytest.mark.xfail(reason="two processes lose each other", run=False)]*(case in OPEN))
-    for case in cases()])
+    pytest.param(*case, id="-".join(x or "default" for x in case)) for case in cases()])
 def test_every_system_trains_in_two_processes_as_in_one(name, config, tmp_path):
     finish(start(run, name, config, tmp_path/"1.pt"), *start_together(run, name, config, tmp_path/"2.pt"))
     one, two = (torch.load(tmp_path/f"{n}.pt") for n in (1, 2))

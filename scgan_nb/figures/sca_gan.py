@@ -13,22 +13,14 @@ from ..core.batch import Batch
 from ..core.film import Film
 from ..core.registry import register
 from ..core.show import Picture, Pose, between, grid, matrix, way_names
-from ..datasets.poses import xdog
 from ..trainers.sca_gan import SCAGAN
 
 # %% auto #0
-__all__ = ['edges_of', 'stick_figures', 'official_panel', 'same_noise', 'only', 'in_poses', 'source_by_pose', 'one_pose',
-           'pose_way', 'pose_walk', 'pose_film', 'drawn', 'edge_edits', 'swapped', 'style_by_content',
-           'noise_variations', 'figures']
+__all__ = ['stick_figures', 'official_panel', 'same_noise', 'only', 'in_poses', 'source_by_pose', 'one_pose', 'pose_way',
+           'pose_walk', 'pose_film', 'drawn', 'edge_edits', 'swapped', 'style_by_content', 'noise_variations',
+           'figures']
 
 # %% ../../nbs/figures/30_sca_gan.ipynb #8d99eace
-def edges_of(
-    batch:Batch,
-    role:str, # "source" or "target"
-)->Tensor: # (B, 1, H, W) in [-1, 1]
-    "The edges that the batch has, or those of its image."
-    return batch[f"{role}_edge"] if f"{role}_edge" in batch else xdog(batch[f"{role}_image"])
-
 def stick_figures(
     pose:Tensor, # (B, 18, 2) joints as (y, x) in pixels
     like:Tensor, # (..., H, W) an image of the size wanted
@@ -48,7 +40,7 @@ def official_panel(
     content, columns = system.edges(state), {}
     for k, role in enumerate(("source", "target"), 1):
         image = batch[f"{role}_image"]
-        columns |= {f"P{k} {role}": image, f"E{k} edges": edges_of(batch, role),
+        columns |= {f"P{k} {role}": image, f"E{k} edges": system.edge_of(batch, role),
                     f"B{k} joints": stick_figures(batch[f"{role}_pose"], image)}
     columns |= {"E2 generated": content, "P2 generated": system.paint(state, edge=content)}
     return grid([c[i] for i in range(batch.n) for c in columns.values()], ncol=8, cols=list(columns), **kwargs)

@@ -275,7 +275,7 @@ def load_judge(
 # %% ../../nbs/networks/05_judges.ipynb #5da349fa
 class JudgeFeatures(nn.Module):
     "Images (B,3,H,W) in [-1,1] -> the image and the maps of a frozen segmentor, for a perceptual loss."
-    # of the image; of the maps, fine to coarse
+    # of the image; of the maps from a half to a sixteenth of its size
     weights = (1/4, 1/16, 1/8, 1/4, 1.)
     def __init__(self,
         segmentor:PictureSegmentor, # frozen from here on
@@ -283,7 +283,7 @@ class JudgeFeatures(nn.Module):
         super().__init__()
         self.segmentor, self.name = segmentor.requires_grad_(False).eval(), segmentor.name
 
-    def forward(self, x): return [x, *self.segmentor.maps(x)]
+    def forward(self, x): return [x, *self.segmentor.maps(x)[:4]]
     def train(self, mode=True): return super().train(False)
 
 # %% ../../nbs/networks/05_judges.ipynb #74747ba7

@@ -24,7 +24,7 @@ from ..metrics.attributes import AttributeAccuracy
 from ..metrics.evaluate import Results
 from ..metrics.pose import PCKh
 from ..metrics.segmentation import SegmentationScore
-from ..networks.judges import JointDetector, PictureClassifier, PictureSegmentor, load_judge
+from ..networks.judges import JointDetector, PictureClassifier, PictureSegmentor
 
 # %% auto #0
 __all__ = ['balanced_cross_entropy', 'overlap_loss', 'CoarseClasses', 'coarse_cross_entropy', 'roughen', 'joint_loss',
@@ -269,8 +269,7 @@ def rows(self:Judges, batch:Batch, images:Tensor, colors:Tensor|None=None)->dict
     if self.classes: rows |= dict(mask=list(colorize(batch["mask"], colors)), segmentor=list(images))
     if not self.joints: return rows
     stick = lambda pose: [Pose(p, *real.shape[-2:]).image for p in pose.cpu()]
-    found = load_judge(self, "detector").detect(real) # a copy in evaluation mode, whatever the mode of the system
-    return rows | dict(pose=stick(batch["pose"]), detector=stick(found))
+    return rows | dict(pose=stick(batch["pose"]), detector=stick(self.detector.detect(real)))
 
 # %% ../../nbs/trainers/05_judges.ipynb #b8a5b43c
 @torch.no_grad()

@@ -28,7 +28,7 @@ from ..networks.vgg import check_features, choose_features, vgg19, vgg_conv
 
 # %% auto #0
 __all__ = ['PoseHyper', 'EdgesConfig', 'ImagesConfig', 'OfficialEdges', 'OfficialImages', 'PeopleEdges', 'PeopleImages',
-           'PoseStage', 'SCAGANEdges', 'PoseState', 'SCAGAN', 'Deep']
+           'PoseStage', 'SCAGANEdges', 'Person', 'SCAGAN', 'Deep']
 
 # %% ../../nbs/trainers/30_sca_gan.ipynb #f1ea8318
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class PoseStage(System):
     world, reconstructs, STAND_IN = "people", True, "people-nets"
     suits = dict(people18="people", people="people")
 
-    def make_discriminators(self, h, of_source:int, of_truth:int):
+    def make_discriminators(self, h, channels:int):
         "Two discriminators and the table of updates behind the generator's."
         choices = dict(scale=("unit", "published"), border=("cut", "published"), vgg_distance=tuple(DISTANCES))
         for name, known in choices.items():
@@ -142,9 +142,8 @@ class PoseStage(System):
         for name in h.discriminators:
             if name not in ("appearance", "shape"):
                 raise ValueError(f"discriminators has {name!r}: choose appearance, shape, both or none")
-            channels = of_truth + (of_source if name == "appearance" else 18)
-            setattr(self, name, Discriminator(channels, h.d_width, h.d_down, h.d_blocks, h.d_dropout,
-                                              sigmoid=False))
+            seen = channels + (channels if name == "appearance" else 18)
+            setattr(self, name, Discriminator(seen, h.d_width, h.d_down, h.d_blocks, h.d_dropout))
         self.updates += [Update(n, lr=h.lr, betas=h.betas) for _ in range(h.d_steps) for n in h.discriminators]
 
     @classmethod
@@ -203,14 +202,40 @@ def edge_of(self:PoseStage,
     return batch[f"{role}_edge"] if f"{role}_edge" in batch else xdog(batch[f"{role}_image"])
 
 @patch
+def inputs(self:PoseStage,
+    batch:Batch, # with `source_image`, `source_pose` and `target_pose`; `source_edge` is drawn unless given
+)->tuple[Tensor, Tensor, Tensor]: # (B, 1, H, W), (B, 18, H, W), (B, 18, H, W)
+    "E1, B2 and M: what PCT-Net reads."
+    self.need(batch, "source_image", "source_pose", "target_pose")
+    E1 = self.edge_of(batch, "source")
+    return E1, self.pose_maps(batch["target_pose"]), self.squares(E1, batch["source_pose"], batch["target_pose"])
+
+@patch
 def begin(self:PoseStage, batch:Batch)->Batch:
     "Add what the networks read, once for all updates of a step."
     if "M" in batch: return batch
-    self.need(batch, "source_image", "source_pose", "target_image", "target_pose")
-    E1 = self.edge_of(batch, "source")
-    given = Batch(batch, B2=self.pose_maps(batch["target_pose"]),
-                  M=self.squares(E1, batch["source_pose"], batch["target_pose"]), source_edge=E1)
-    return self.prepared(given)
+    E1, B2, M = self.inputs(batch)
+    self.need(batch, "target_image")
+    return self.prepared(Batch(batch, source_edge=E1, B2=B2, M=M))
+
+# %% ../../nbs/trainers/30_sca_gan.ipynb #7a8550dc
+@register("trainers")
+class SCAGANEdges(PoseStage):
+    "Prior content transfer (Yu et al., ICME 2021, section 3.1): the edges of a person in another pose."
+    name, Hyper, truth, source = "sca_gan.edges", EdgesConfig, "target_edge", "source_edge"
+    configs = {"deepfashion": EdgesConfig, "deepfashion-official": OfficialEdges, "people": PeopleEdges}
+    ema = ships = ("pct",)
+
+    def build(self, h):
+        self.h = h = replace(h, features=choose_features(h.features, self.STAND_IN))
+        self.size = h.size
+        self.pct = PCTNet(h.width, h.n_blocks)
+        self.updates = [Update("pct", lr=h.lr, betas=h.betas)]
+        self.make_discriminators(h, 1)
+
+    def prepared(self, batch:Batch)->Batch: return Batch(batch, target_edge=self.edge_of(batch, "target"))
+    def make(self, batch:Batch)->Tensor: return self.pct(batch["source_edge"], batch["B2"], batch["M"])
+    def pct_loss(self, batch:Batch)->dict[str, Tensor]: return self.rival_terms(self.make(batch), batch)
 
 # %% ../../nbs/trainers/30_sca_gan.ipynb #ceac951f
 @patch
@@ -257,35 +282,14 @@ def appearance_loss(self:PoseStage, batch:Batch)->dict[str, Tensor]: return self
 @patch
 def shape_loss(self:PoseStage, batch:Batch)->dict[str, Tensor]: return self.discriminate("shape", batch)
 
-# %% ../../nbs/trainers/30_sca_gan.ipynb #7a8550dc
-@register("trainers")
-class SCAGANEdges(PoseStage):
-    "Prior content transfer (Yu et al., ICME 2021, section 3.1): the edges of a person in another pose."
-    name, Hyper, truth, source = "sca_gan.edges", EdgesConfig, "target_edge", "source_edge"
-    configs = {"deepfashion": EdgesConfig, "deepfashion-official": OfficialEdges, "people": PeopleEdges}
-    ema = ships = ("pct",)
-
-    def build(self, h):
-        self.h = h = replace(h, features=choose_features(h.features, self.STAND_IN))
-        self.size = h.size
-        self.pct = PCTNet(h.width, h.n_blocks)
-        self.updates = [Update("pct", lr=h.lr, betas=h.betas)]
-        self.make_discriminators(h, 1, 1)
-
-    def prepared(self, batch:Batch)->Batch: return Batch(batch, target_edge=self.edge_of(batch, "target"))
-    def make(self, batch:Batch)->Tensor: return self.pct(batch["source_edge"], batch["B2"], batch["M"])
-    def pct_loss(self, batch:Batch)->dict[str, Tensor]: return self.rival_terms(self.make(batch), batch)
-
 # %% ../../nbs/trainers/30_sca_gan.ipynb #d21c1fe1
 @patch
 @torch.no_grad()
 def read(self:SCAGANEdges,
-    batch:Batch, # with `source_image`, `source_pose` and `target_pose`; `source_edge` is drawn unless given
-)->tuple: # E1, B2, M
-    "What PCT-Net reads."
-    self.need(batch, "source_image", "source_pose", "target_pose")
-    E1 = self.edge_of(batch, "source")
-    return E1, self.pose_maps(batch["target_pose"]), self.squares(E1, batch["source_pose"], batch["target_pose"])
+    batch:Batch, # as `inputs` takes it
+)->tuple[Tensor, Tensor, Tensor]: # E1, B2, M
+    "See `inputs`."
+    return self.inputs(batch)
 
 @patch
 @torch.no_grad()
@@ -317,8 +321,8 @@ def rows(self:SCAGANEdges, batch:Batch, images:Tensor, colors:Tensor|None=None)-
     return {k: list(v) for k, v in rows.items()}
 
 # %% ../../nbs/trainers/30_sca_gan.ipynb #2ceb9969
-class PoseState(NamedTuple):
-    "What `SCAGAN.read` knows of a source and a pose."
+class Person(NamedTuple):
+    "What `SCAGAN.read` knows of a source, and the pose it is asked for."
     image:Tensor # (B, 3, H, W) P1, the source
     edge:Tensor # (B, 1, H, W) E1, its edges
     pose:Tensor # (B, 18, 2) its joints
@@ -342,7 +346,7 @@ class SCAGAN(PoseStage):
         self.isnet = ISNet(h.size, h.width, h.z_dim, h.style_width, hidden=h.hidden, content_weight=h.content_weight,
                            widest=h.widest)
         self.updates = [Update("isnet", lr=h.lr, betas=h.betas)]
-        self.make_discriminators(h, 3, 3)
+        self.make_discriminators(h, 3)
 
     @classmethod
     def inherit(cls, parts)->dict:
@@ -411,17 +415,17 @@ def isnet_loss(self:SCAGAN, batch:Batch)->dict[str, Tensor]:
 @torch.no_grad()
 def read(self:SCAGAN,
     batch:Batch, # with `source_image`, `source_pose` and `target_pose`; `source_edge` and `z` are made unless given
-)->PoseState:
+)->Person:
     "What is known of the source, and the pose that is asked for."
     self.need(batch, "source_image", "source_pose", "target_pose")
     P1 = batch["source_image"]
-    return PoseState(P1, self.edge_of(batch, "source"), batch["source_pose"], batch["target_pose"], self.isnet.read(P1),
+    return Person(P1, self.edge_of(batch, "source"), batch["source_pose"], batch["target_pose"], self.isnet.read(P1),
                      self.noise(batch))
 
 @patch
 @torch.no_grad()
 def edges(self:SCAGAN,
-    state:PoseState, # from `read`
+    state:Person, # from `read`
     pose:Tensor|None=None, # (B or any, 18, 2) another target pose
 )->Tensor: # (B, 1, H, W) in [-1, 1]
     "The edges of the source in the target pose: the content that IS-Net draws on."
@@ -433,7 +437,7 @@ def edges(self:SCAGAN,
 @patch
 @torch.no_grad()
 def paint(self:SCAGAN,
-    state:PoseState, # from `read`
+    state:Person, # from `read`
     pose:Tensor|None=None, # (B, 18, 2) joints of the target as (y, x) in pixels; None: as read
     z:Tensor|None=None, # (B, z_dim); None: as read
     edge:Tensor|None=None, # (B, 1, H, W) edges of the target in [-1, 1]; None: by PCT-Net
@@ -452,9 +456,8 @@ def paint(self:SCAGAN,
 def rows(self:SCAGAN, batch:Batch, images:Tensor, colors:Tensor|None=None)->dict[str, list]:
     "Source, pose, edges, generated and real."
     size = tuple(batch["source_image"].shape[-2:])
-    found = self.edges(self.read(batch))
     rows = dict(source=list(batch["source_image"]), pose=[Pose(p, *size).image for p in batch["target_pose"].cpu()],
-                edges=list(found), generated=list(images))
+                edges=list(self.content_of(*self.inputs(batch))), generated=list(images))
     return rows | (dict(real=list(batch["target_image"])) if "target_image" in batch else {})
 
 @patch(cls_method=True)

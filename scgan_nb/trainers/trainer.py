@@ -483,7 +483,8 @@ def sample(self:Trainer)->Tensor: # (B, 3, H, W) in [-1, 1]
 def _show(self:Trainer):
     "Make the grid and hand it to the reporter."
     images = self.sample()
-    rows = self.system.rows(self.sample_batch, images, self.feed.data.palette)
+    with torch.no_grad(), seeded(step_seed(self.seed)), self.averaged(): # rows may ask networks, too
+        rows = self.system.rows(self.sample_batch, images, self.feed.data.palette)
     picture = grid([x for row in rows.values() for x in row], ncol=len(images), rows=list(rows))
     self._tell(lambda r: r.show(self.steps, picture))
     if self.on_sample is not None: self.on_sample(self, images)
