@@ -114,7 +114,7 @@ class PeopleEdges(EdgesConfig):
 class PeopleImages(ImagesConfig):
     "Stage `images` for drawn people at 128 x 96."
     opens = dict(place="same")
-    recipe = Recipe(batch=8, epochs=30, decay_epochs=16, epoch=4000, ema=0.998, to_zero=True)
+    recipe = Recipe(batch=4, epochs=10, decay_epochs=5, epoch=4000, ema=0.998, to_zero=True)
     size:Size=(128, 96)
     width:int=16
     widest:int=4
@@ -124,7 +124,7 @@ class PeopleImages(ImagesConfig):
     style_width:int=8
     hidden:int=16
     d_width:int=8
-    lambda_gan:float=1.
+    lambda_gan:float=0.1
     lr:float=1e-3
 
 # %% ../../nbs/trainers/30_sca_gan.ipynb #f227981a
