@@ -114,7 +114,7 @@ class PeopleEdges(EdgesConfig):
 class PeopleImages(ImagesConfig):
     "Stage `images` for drawn people at 128 x 96."
     opens = dict(place="same")
-    recipe = Recipe(batch=4, epochs=10, decay_epochs=5, epoch=4000, ema=0.998, to_zero=True)
+    recipe = Recipe(batch=4, epochs=20, decay_epochs=10, epoch=4000, ema=0.998, to_zero=True)
     size:Size=(128, 96)
     width:int=16
     widest:int=4
@@ -125,7 +125,7 @@ class PeopleImages(ImagesConfig):
     hidden:int=16
     d_width:int=8
     lambda_gan:float=0.1
-    lr:float=1e-3
+    lr:float=3e-4
 
 # %% ../../nbs/trainers/30_sca_gan.ipynb #f227981a
 class PoseStage(System):
