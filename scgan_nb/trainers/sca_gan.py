@@ -114,7 +114,7 @@ class PeopleEdges(EdgesConfig):
 class PeopleImages(ImagesConfig):
     "Stage `images` for drawn people at 128 x 96."
     opens = dict(place="same")
-    recipe = Recipe(batch=4, epochs=20, decay_epochs=10, epoch=4000, ema=0.998, to_zero=True)
+    recipe = Recipe(batch=4, epochs=16, decay_epochs=8, epoch=4000, ema=0.998, to_zero=True)
     size:Size=(128, 96)
     width:int=16
     widest:int=4

@@ -1,10 +1,11 @@
-"""Training steps and forwards of the systems against the authors' programs, at full width, in float32.
+"""Training steps and forwards of the systems against the authors' programs, at full width, in float32, unless a row says otherwise.
 
 The authors' times are kept as multiples of a unit, a small training step in plain PyTorch that is measured again here, in turn with ours. As theirs was, it is measured in a process that knows nothing of this package and
-its settings. The numbers are reference data: the folder that SCGAN_NB_SHARED names holds them in `speed/`; without it, nothing is compared. A ratio above 1 means that this package is faster.
+its settings. The numbers are reference data: the folder that SCGAN_NB_SHARED names holds them in `speed/`; without it, nothing is compared. A ratio above 1 means that this package is faster. In rows with `bf16` ours computes in 16 bits and theirs in 32.
 """
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -89,14 +90,16 @@ def pose_transfer(cls):
                       source_edge=image()[:, :1], target_edge=image()[:, :1])
         given = system.begin(batch)
         works = dict(train_iter_s=lambda: trainer.step(batch), forward_b1_s=lambda: system.make(given))
-        if cls is SCAGANEdges: return trainer, works
+        in_16_bits = cache(lambda: Trainer(system, batch=1, device="cpu", precision="bf16", progress=None))
+        last = dict(train_iter_s_bf16=lambda: in_16_bits().step(batch)) # it changes the layout of the networks
+        if cls is SCAGANEdges: return trainer, works | last
         state = system.read(batch)
         works["forward_b1_s"] = lambda: (system.prepared(given), system.make(given))[1]
         works["forward_b1_s_style_cached"] = lambda: system.isnet.paint(
             state.style, system.content_of(given["source_edge"], given["B2"], given["M"]), given["B2"], state.z)
         works["heatmap_s"] = lambda: heat_maps(batch["target_pose"], (256, 176))
         works["crop_shift_s"] = lambda: moved_edges(batch["source_edge"], batch["source_pose"], batch["target_pose"])
-        return trainer, works
+        return trainer, works | last
     return make
 
 
@@ -122,7 +125,7 @@ def report(name, make, unit, reference, rounds):
             for _ in range(rounds):
                 before, t, after = unit(), statistics.median(seconds(work) for _ in range(1 if training else 5)), unit()
                 times.append(t); ratios.append(2*t/(before + after))
-        ours, theirs = statistics.median(ratios), reference[name]["units"][key.removesuffix("_folded").removesuffix("_style_cached")]
+        ours, theirs = statistics.median(ratios), reference[name]["units"][re.sub("_(folded|style_cached|bf16)$", "", key)]
         print(f"{name:40} {key:22} {statistics.median(times):7.3f} s  {ours:7.2f} units, official {theirs:7.2f}: "
               f"{theirs/ours:5.2f} x  ({min(theirs/r for r in ratios):.2f} to {max(theirs/r for r in ratios):.2f})", flush=True)
 

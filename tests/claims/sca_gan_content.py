@@ -23,9 +23,9 @@ METRICS = dict(ssim=1, **{"masked_ssim[mask]": 1, "perceptual[people-cnn]": -1, 
 def people(seed, n): return People(SIZE, place="same", seed=seed, n=n)
 
 
-def trained(system, folder, steps, seed):
+def trained(system, folder, steps, seed, batch):
     "The system after its steps, with averaged weights where it keeps some."
-    trainer = Trainer(system, people(0, 40_000), batch=8, out=folder, precision="bf16", seed=seed, progress=None,
+    trainer = Trainer(system, people(0, 40_000), batch=batch, out=folder, precision="bf16", seed=seed, progress=None,
                       sample_every=0, ema=.998)
     trainer.fit(steps)
     with trainer.averaged() as averaged: averaged.save_pretrained(folder/"weights")
@@ -39,10 +39,10 @@ def scores(out, seed, edge_steps, steps, n):
         file = out/f"{seed}-{'with' if content else 'without'}.json"
         if not file.is_file():
             seed_everything(seed)
-            first = trained(SCAGANEdges.for_data(people(0, 8)), out/f"{seed}-edges", edge_steps, seed)
+            first = trained(SCAGANEdges.for_data(people(0, 8)), out/f"{seed}-edges", edge_steps, seed, 8)
             seed_everything(seed)
             system = SCAGAN.for_data(people(0, 8), parts=dict(edges=first), content=content)
-            system = trained(system, file.with_suffix(""), steps, seed)
+            system = trained(system, file.with_suffix(""), steps, seed, 4)
             results = evaluate(system, people(UNSEEN, 2*n), n=n, seed=seed, progress=False)
             file.write_text(json.dumps({k: v for k, v in results.items() if k.split("/")[-1] in METRICS}, indent=1))
         found[content] = json.loads(file.read_text())
@@ -54,7 +54,7 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("out/claims"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--edge-steps", type=int, default=1000)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--n", type=int, default=500, help="unseen pairs to judge")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
