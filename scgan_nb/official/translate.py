@@ -211,7 +211,8 @@ def unused_statistics(
 )->set: # official names
     "Running statistics that old PyTorch wrote for instance norms, which never use them."
     layers = entry.names(net)
-    norms = [n for n, m in net.named_modules() if isinstance(m, (nn.InstanceNorm1d, nn.InstanceNorm2d))]
+    norms = [n for n, m in net.named_modules() if isinstance(m, (nn.InstanceNorm1d, nn.InstanceNorm2d))
+             and not m.track_running_stats]
     return {n for norm in norms for theirs in layers.get(norm, ())
             for leaf in ("running_mean", "running_var", "num_batches_tracked")
             for n in pieces(in_layer(theirs, leaf), (0,))}
