@@ -414,8 +414,9 @@ def read_stargan_discriminator(weights, given):
     "Arguments of `stargan.Discriminator` from an official file."
     repeat_num = sum(name.startswith("main.") and name.endswith(".weight") for name in weights)
     c_dim, _, *kernel = shape_of(weights, "conv2.weight", axes=4)
-    return dict(c_dim=c_dim, size=tuple(k*2**repeat_num for k in kernel),
-                width=shape_of(weights, "main.0.weight", axes=4)[0], repeat_num=repeat_num)
+    width, in_channels, *_ = shape_of(weights, "main.0.weight", axes=4)
+    return dict(c_dim=c_dim, size=tuple(k*2**repeat_num for k in kernel), width=width, repeat_num=repeat_num,
+                in_channels=in_channels)
 
 def stargan_discriminator_names(net):
     "Names of the layers of `stargan.Discriminator`."
