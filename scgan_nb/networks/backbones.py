@@ -40,7 +40,7 @@ def unit(
     "Convolution, norm, activation."
     return nn.Sequential(conv, *norm_layers(norm, conv.out_channels, **options), *([act] if act else []))
 
-# %% ../../nbs/networks/40_backbones.ipynb #51c4bd71
+# %% ../../nbs/networks/40_backbones.ipynb #9ad45313
 def append_attributes(
     h:torch.Tensor, # (B,C,h,w)
     y_diff:torch.Tensor, # (B,A)
@@ -60,7 +60,7 @@ class SkipGenerator(AttributeEditor):
         shortcut_layers:int, # decoder layers behind which a feature is appended
         inject_layers:int, # decoder layers behind which the attributes are appended
         dec_width:int|None=None, # as width, of the decoder; None: the same
-        dec_layers:int|None=None, # None: as the encoder; with shortcut_layers=0 it may differ, and so does the output's size
+        dec_layers:int|None=None, # None: as the encoder; others are possible with shortcut_layers=0
         norm:str="batch", # or "instance", "none"
         slope:float=0.2, # of the encoder's leaky ReLU
         dec_slope:float=0., # of the decoder's; 0 is ReLU
@@ -132,7 +132,7 @@ class AttGANGenerator(SkipGenerator, PyTorchModelHubMixin):
         super().__init__(c_dim, width, n_layers, channels, out_channels, output, shortcut_layers, inject_layers,
                          dec_width, dec_layers, norm, slope, dec_slope, widest=widest)
 
-# %% ../../nbs/networks/40_backbones.ipynb #e76faf7d
+# %% ../../nbs/networks/40_backbones.ipynb #1f06dc13
 class SelectiveTransferUnit(nn.Module):
     "What crosses from encoder to decoder at one level: (e, state, y_diff) -> (t, next state)."
     def __init__(self,
@@ -150,8 +150,9 @@ class SelectiveTransferUnit(nn.Module):
             raise ValueError(f"state must be 'stu', 'gru' or 'direct', got {state!r}")
         self.state = state
         self.upsample = nn.ConvTranspose2d(below + c_dim, channels, 4, 2, 1, bias=bias)
-        gate = lambda act: unit(nn.Conv2d(2*channels, channels, kernel, padding=kernel//2, bias=bias and norm == "none"),
-                                norm, act, **of_norm)
+        free = bias and norm == "none" # of a norm
+        gate = lambda act: unit(nn.Conv2d(2*channels, channels, kernel, padding=kernel//2, bias=free), norm, act,
+                                **of_norm)
         self.reset, self.update, self.candidate = gate(nn.Sigmoid()), gate(nn.Sigmoid()), gate(nn.Tanh())
 
     def forward(self,
@@ -166,7 +167,7 @@ class SelectiveTransferUnit(nn.Module):
         t = torch.lerp(h, self.candidate(torch.cat([e, kept], 1)), self.update(both))
         return t, {"stu": kept, "gru": t, "direct": h}[self.state]
 
-# %% ../../nbs/networks/40_backbones.ipynb #33453a96
+# %% ../../nbs/networks/40_backbones.ipynb #b54341a7
 class STGANGenerator(SkipGenerator, PyTorchModelHubMixin):
     "STGAN's G(x, y_diff); H and W multiples of 2**n_layers."
     def __init__(self,
@@ -195,8 +196,8 @@ class STGANGenerator(SkipGenerator, PyTorchModelHubMixin):
         super().__init__(c_dim, width, n_layers, channels, out_channels, output, shortcut_layers, inject_layers,
                          norm=norm, slope=slope, dec_slope=dec_slope, bias=bias, widest=widest, **of_norm)
         n = self.shortcut_layers if stu_layers is None else min(stu_layers, self.shortcut_layers)
-        self.stu = nn.ModuleList(SelectiveTransferUnit(self.widths[-2 - j], self.widths[-1 - j], c_dim, kernel, stu_norm,
-                                                       state, bias, **of_norm) for j in range(n))
+        self.stu = nn.ModuleList(SelectiveTransferUnit(self.widths[-2 - j], self.widths[-1 - j], c_dim, kernel,
+                                                       stu_norm, state, bias, **of_norm) for j in range(n))
         if one_more_conv:
             first = nn.ConvTranspose2d(self.decoder[-1][0].in_channels, width//4, 4, 2, 1, bias=norm == "none")
             last = nn.ConvTranspose2d(width//4, self.out_channels, 3, 1, 1, bias=bias)
@@ -256,7 +257,7 @@ class AttGANDiscriminator(nn.Module, PyTorchModelHubMixin):
         m = self.features(x)
         return tuple(last(leaky_relu(first(m), self.fc_slope)) for first, last in (self.critic, self.classifier))
 
-# %% ../../nbs/networks/40_backbones.ipynb #e4c60b7b
+# %% ../../nbs/networks/40_backbones.ipynb #ef08b5de
 class STGANDiscriminator(AttGANDiscriminator):
     "STGAN's D(x): AttGAN's with other slopes."
     def __init__(self,
@@ -273,4 +274,5 @@ class STGANDiscriminator(AttGANDiscriminator):
         statistics:str="image",
         widest:int=1024,
     ):
-        super().__init__(c_dim, size, width, n_layers, in_channels, fc_dim, norm, slope, fc_slope, bias, statistics, widest)
+        super().__init__(c_dim, size, width, n_layers, in_channels, fc_dim, norm, slope, fc_slope, bias, statistics,
+                         widest)

@@ -63,7 +63,7 @@ def merge_logits(
     parts = l.index_select(1, order).split(sizes, 1)
     return torch.cat([g if g.shape[1] == 1 else g.logsumexp(1, keepdim=True) for g in parts], 1)
 
-# %% ../../nbs/networks/41_secgan.ipynb #98a18328
+# %% ../../nbs/networks/41_secgan.ipynb #8e3dc615
 class Parser(nn.Module, PyTorchModelHubMixin):
     "P(x): logits of the parts of a face; H and W multiples of 16."
     def __init__(self,
@@ -77,7 +77,8 @@ class Parser(nn.Module, PyTorchModelHubMixin):
         self.sizes = None
         if table is not None:
             if len(table) != n_classes:
-                raise ValueError(f"the table has {len(table)} entries for {n_classes} classes: give each class its part")
+                raise ValueError(f"the table has {len(table)} entries for {n_classes} classes: give each class its "
+                                 f"part")
             order, self.sizes = grouped(table)
             self.register_buffer("order", torch.tensor(order), persistent=False)
         self.down = nn.ModuleList(double_conv(i, o, norm) for i, o in pairwise([in_channels, *widths]))
@@ -96,7 +97,7 @@ class Parser(nn.Module, PyTorchModelHubMixin):
         l = self.to_logits(h)
         return l if self.sizes is None else merge_logits(l, self.order, self.sizes)
 
-# %% ../../nbs/networks/41_secgan.ipynb #5775a1b6
+# %% ../../nbs/networks/41_secgan.ipynb #c2db2bd1
 BACKBONES = {"stargan": (StarGANGenerator, Discriminator), "attgan": (AttGANGenerator, AttGANDiscriminator),
              "stgan": (STGANGenerator, STGANDiscriminator)}
 
@@ -123,6 +124,7 @@ def branch(
     deepest = max(min(pair(size)).bit_length() - 2, 1) # two cells are left
     if backbone == "stargan": g_depth, d_depth = {}, dict(repeat_num=min(6, deepest))
     else: g_depth = d_depth = dict(n_layers=min(5, deepest))
-    return Branch(make_g(**dict(c_dim=c_dim, width=width, channels=channels, output=output) | g_depth | (g_options or {})),
-                  make_d(**dict(c_dim=c_dim, size=size, width=d_width or width, in_channels=channels) | d_depth
-                         | (d_options or {})))
+    for_g = dict(c_dim=c_dim, width=width, channels=channels, output=output) | g_depth | (g_options or {})
+    for_d = (dict(c_dim=c_dim, size=size, width=d_width or width, in_channels=channels) | d_depth
+             | (d_options or {}))
+    return Branch(make_g(**for_g), make_d(**for_d))

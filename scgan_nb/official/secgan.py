@@ -126,7 +126,7 @@ def attgan_discriminator_names(net):
     convs = {f"trunk.{i}.{k}": (f"conv.{i}.layers.{k}",) for i in range(len(net.trunk)) for k in (0, 1)}
     return with_state(convs, net) | head_names(("fc_adv", "fc_cls"), ".layers.0")
 
-# %% ../../nbs/official/40_secgan.ipynb #32055a29
+# %% ../../nbs/official/40_secgan.ipynb #bc5ca070
 def read_stgan_generator(weights, given):
     "Arguments of `STGANGenerator` from a file of the public PyTorch class."
     down, up = (kernels(weights, f"{k}coder.{{}}.0.weight") for k in ("en", "de"))
@@ -145,7 +145,8 @@ def read_stgan_generator(weights, given):
 def stgan_generator_names(net):
     "Names of the layers of `STGANGenerator`."
     n, names = len(net.encoder), {}
-    for k in (0, 1): names |= {f"{part}coder.{i}.{k}": (f"{part}coder.{i}.{k}",) for part in ("en", "de") for i in range(n)}
+    for k in (0, 1):
+        names |= {f"{part}coder.{i}.{k}": (f"{part}coder.{i}.{k}",) for part in ("en", "de") for i in range(n)}
     last = len(net.decoder[-1]) - 1
     if last: names[f"decoder.{n - 1}.{last}"] = (f"decoder.{n - 1}.3",)
     for j in range(len(net.stu)):
@@ -166,7 +167,7 @@ def stgan_discriminator_names(net):
     convs = {f"trunk.{i}.{k}": (f"conv.{i}.{k}",) for i in range(len(net.trunk)) for k in (0, 1)}
     return convs | head_names(("fc_adv", "fc_att"))
 
-# %% ../../nbs/official/40_secgan.ipynb #243f5e13
+# %% ../../nbs/official/40_secgan.ipynb #9db9018b
 def read_unet(weights, given):
     "Arguments of `Parser` from an official file."
     blocks = [*(f"conv{i}" for i in (1, 2, 3, 4)), "center"]
@@ -181,4 +182,5 @@ def unet_names(net):
     blocks |= {f"up.{i}.conv": f"up_concat{4 - i}.conv" for i in range(4)}
     convs = {f"{ours}.{i}.{k}": (f"{theirs}.conv{i + 1}.{k}",) for ours, theirs in blocks.items() for i in (0, 1)
              for k in (0, 1)}
-    return with_state(convs, net) | {f"up.{i}.up": (f"up_concat{4 - i}.up",) for i in range(4)} | {"to_logits": ("final",)}
+    ups = {f"up.{i}.up": (f"up_concat{4 - i}.up",) for i in range(4)}
+    return with_state(convs, net) | ups | {"to_logits": ("final",)}

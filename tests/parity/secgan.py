@@ -37,7 +37,7 @@ def named(config, table, **ours):
 
 
 def edited(net, inputs):
-    "All outputs of a generator: in the format of training, as in the public code, in parts, and in the format of inference."
+    "All outputs of a generator, in the format of training as in the public code, in parts, and in that of inference."
     x, y = next(x for n, x in inputs.items() if n != "y_diff"), inputs["y_diff"]
     quick = net(x, y)
     with torch.enable_grad():
@@ -50,8 +50,9 @@ def edited(net, inputs):
 def stargan_generator(fixture, weights, inputs):
     config, y = fixture["config"], inputs["y_diff"]
     masks = dict(output="softmax") if "n_seg" in config else {}
-    tracked, each = (edited(load("stargan_generator", fixture, weights, c_dim=y.shape[1], statistics=s, **masks), inputs)
-                     for s in ("tracked", "image"))
+    nets = [load("stargan_generator", fixture, weights, c_dim=y.shape[1], statistics=s, **masks)
+            for s in ("tracked", "image")]
+    tracked, each = (edited(net, inputs) for net in nets)
     if not training(fixture): return tracked
     return {n: x if agree(each[n], x) else x*NAN for n, x in tracked.items()} # both have the statistics of each image
 
@@ -65,7 +66,8 @@ def stargan_discriminator(fixture, weights, inputs):
 
 def attgan_generator(fixture, weights, inputs):
     config = fixture["config"]
-    told = named(config, SLOPES, slope="enc_acti_fn", dec_slope="dec_acti_fn") | named(config, NORMS, norm="enc_norm_fn")
+    told = named(config, SLOPES, slope="enc_acti_fn", dec_slope="dec_acti_fn")
+    told |= named(config, NORMS, norm="enc_norm_fn")
     told |= {k: config[k] for k in ("shortcut_layers", "inject_layers") if k in config}
     return edited(load("attgan_generator", fixture, weights, **told), inputs)
 
@@ -108,8 +110,8 @@ def agreement(inputs):
     a, b, p19 = (inputs[n] for n in ("a", "b", "p19"))
     soft = lambda l, t, **kw: consistency_loss(l, t.softmax(1), "soft", **kw)
     order, sizes = grouped(PARTS_OF_19)
-    return {"ce_ab": soft(b, a), "ce_ba": soft(a, b), "kl_ab": soft(b, a, floor=True), "entropy_a": entropy(a.softmax(1)),
-            "p12": merge_logits(p19, torch.tensor(order), sizes).softmax(1)}
+    return {"ce_ab": soft(b, a), "ce_ba": soft(a, b), "kl_ab": soft(b, a, floor=True),
+            "entropy_a": entropy(a.softmax(1)), "p12": merge_logits(p19, torch.tensor(order), sizes).softmax(1)}
 
 
 @torch.enable_grad()
@@ -123,10 +125,10 @@ def losses(fixture, weights, inputs):
     total = sum(terms.values()) + 10*gp + attribute_loss(cls, y)
     layers = {"conv1": D.critic, "conv2": D.classifier, "main0": D.trunk[0]}
     grads = torch.autograd.grad(total, [layer.weight for layer in layers.values()])
-    return {**agreement(inputs), "bce_sum": attribute_loss(logits, y), "bce_mean": attribute_loss(logits, y, reduce="mean"),
-            "rec_l1": F.l1_loss(inputs["x_rec"], inputs["x_in"]), "gp": gp,
-            "grad_norms": critic_slopes(critic, real, fake, alpha=alpha), "d_real": terms["real"], "d_fake": terms["fake"],
-            "d_total": total, **{f"grad_{name}": g for name, g in zip(layers, grads)}}
+    return {**agreement(inputs), "bce_sum": attribute_loss(logits, y),
+            "bce_mean": attribute_loss(logits, y, reduce="mean"), "rec_l1": F.l1_loss(inputs["x_rec"], inputs["x_in"]),
+            "gp": gp, "grad_norms": critic_slopes(critic, real, fake, alpha=alpha), "d_real": terms["real"],
+            "d_fake": terms["fake"], "d_total": total, **{f"grad_{name}": g for name, g in zip(layers, grads)}}
 
 
 ADAPTERS = {
