@@ -205,7 +205,8 @@ def scores(self:SeCGANParser, data, n:int)->dict[str, float]:
 def rows(self:SeCGANParser, batch:Batch, images:Tensor, colors:Tensor|None=None)->dict[str, list]:
     "Photos, masks, and what the parser says."
     found = self.parser(batch["image"]).argmax(1)
-    return dict(image=list(batch["image"]), mask=list(colorize(batch["mask"], colors)), parser=list(colorize(found, colors)))
+    return dict(image=list(batch["image"]), mask=list(colorize(batch["mask"], colors)),
+                parser=list(colorize(found, colors)))
 
 # %% ../../nbs/trainers/40_secgan.ipynb #b8f479a4
 class Photo(NamedTuple):
@@ -222,9 +223,11 @@ class SeCGAN(System):
 
     def build(self, h):
         for name, known in dict(targets=("hard", "soft"), real_masks=("hard", "soft"), rhythm=("same", "next")).items():
-            if vars(h)[name] not in known: raise ValueError(f"{name}={vars(h)[name]!r}: choose {' or '.join(known)}")
+            value = vars(h)[name]
+            if value not in known: raise ValueError(f"{name}={value!r}: choose {' or '.join(known)}")
         self.attr_names, parts = names_of(h.attrs, "attribute"), names_of(h.classes, "class")
-        if not self.attr_names: raise ValueError("secgan edits attributes, and there are none: give data with attributes")
+        if not self.attr_names:
+            raise ValueError("secgan edits attributes, and there are none: give data with attributes")
         self.size, a = h.size, len(self.attr_names)
         depth = {} if h.d_layers is None else {("repeat_num" if h.backbone == "stargan" else "n_layers"): h.d_layers}
         g = dict(repeat_num=h.n_blocks) if h.backbone == "stargan" else dict(n_layers=h.g_layers)
@@ -238,9 +241,10 @@ class SeCGAN(System):
             self.parser = Parser(len(parts), h.parser_widths)
             ds, gs = (*ds, "seg_discriminator"), (*gs, "seg_generator")
         options, n = dict(lr=h.lr, betas=h.betas), h.n_critic
-        self.updates = ([Update("critics", ds, **options), Update("editors", gs, n, **options)] if h.rhythm == "same" else
-                        [Update("critics", ds, n + 1, phases=tuple(range(n)), **options),
-                         Update("editors", gs, n + 1, **options)])
+        if h.rhythm == "same": self.updates = [Update("critics", ds, **options), Update("editors", gs, n, **options)]
+        else:
+            critics = Update("critics", ds, n + 1, phases=tuple(range(n)), **options)
+            self.updates = [critics, Update("editors", gs, n + 1, **options)]
         self.register_buffer("step", torch.zeros((), dtype=torch.int64)) # for the warm-up of the consistency
 
     @classmethod
