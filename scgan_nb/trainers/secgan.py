@@ -188,7 +188,7 @@ def names_of(given:list[str]|int, what:str)->list[str]:
 
 def config_of(data)->str|None:
     "The configuration for drawn faces, where the data are drawn."
-    return "faces" if getattr(data, "drawn", False) else None
+    return "faces" if data.drawn else None
 
 # %% ../../nbs/trainers/40_secgan.ipynb #87949b67
 @patch
