@@ -56,10 +56,10 @@ def conditions(system, n=2):
 
 
 def painters():
-    "All systems that make images, in all configurations."
+    "All systems that make images, in all configurations; the others answer with the colours of classes."
     for name in known("trainers"):
         cls = find("trainers", name)
-        if name != "judges": yield from ((name, config) for config in cls.configs or [""])
+        if name not in ("judges", "secgan.parser"): yield from ((name, config) for config in cls.configs or [""])
 
 
 @cache

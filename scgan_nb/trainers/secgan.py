@@ -27,8 +27,9 @@ from ..metrics.segmentation import SegmentationScore
 from ..networks.secgan import Parser, branch
 
 # %% auto #0
-__all__ = ['ATTGAN13', 'ParserHyper', 'FacesParser', 'StarGANConfig', 'StarGANConstant', 'AttGANConfig', 'STGANConfig',
-           'FacesConfig', 'jittered', 'SeCGANParser', 'names_of', 'config_of', 'Photo', 'SeCGAN', 'edit_and_keep']
+__all__ = ['ATTGAN13', 'MOVES_PARTS', 'ParserHyper', 'FacesParser', 'StarGANConfig', 'StarGANConstant', 'AttGANConfig',
+           'STGANConfig', 'FacesConfig', 'jittered', 'SeCGANParser', 'names_of', 'config_of', 'Photo', 'SeCGAN',
+           'edit_and_keep']
 
 # %% ../../nbs/trainers/40_secgan.ipynb #0b9033f1
 @dataclass(frozen=True)
@@ -156,11 +157,13 @@ class SeCGANParser(System):
     configs = dict(celebamask=ParserHyper, faces=FacesParser)
     suits = dict(faces="faces")
     ema = ships = ("parser",)
+    colors:Tensor|None=None # (n, 3) uint8 palette of the masks, for sample grids; None: the house's
 
     def build(self, h):
         self.classes = names_of(h.classes, "class")
         self.size = h.size
         self.parser = Parser(len(self.classes), h.widths)
+        if self.classes == list(PARTS12.classes): self.colors = PARTS12.palette
         self.updates = [Update("parser", lr=h.lr, betas=h.betas)]
 
     @classmethod
@@ -202,11 +205,21 @@ def scores(self:SeCGANParser, data, n:int)->dict[str, float]:
     return score.compute()
 
 @patch
+@torch.no_grad()
+def read(self:SeCGANParser, batch:Batch)->Tensor: # (B, 3, H, W)
+    "The photos."
+    return batch["image"]
+
+@patch
+@torch.no_grad()
+def paint(self:SeCGANParser, state:Tensor)->Tensor: # (B, 3, H, W) in [-1, 1]
+    "The parser's answer in colours."
+    return colorize(self.parser(state).argmax(1), self.colors)
+
+@patch
 def rows(self:SeCGANParser, batch:Batch, images:Tensor, colors:Tensor|None=None)->dict[str, list]:
     "Photos, masks, and what the parser says."
-    found = self.parser(batch["image"]).argmax(1)
-    return dict(image=list(batch["image"]), mask=list(colorize(batch["mask"], colors)),
-                parser=list(colorize(found, colors)))
+    return dict(image=list(batch["image"]), mask=list(colorize(batch["mask"], self.colors)), parser=list(images))
 
 # %% ../../nbs/trainers/40_secgan.ipynb #b8f479a4
 class Photo(NamedTuple):
@@ -235,6 +248,7 @@ class SeCGAN(System):
         self.generator, self.discriminator = make(h.width, h.d_width, 0)
         ds, gs = ("discriminator",), ("generator",)
         self.frozen, self.takes = ((), {}) if not h.twin else (("parser",), dict(parser="parser.parser"))
+        self.colors = PARTS12.palette if parts == list(PARTS12.classes) else None # of the masks in sample grids
         if h.twin:
             width = h.seg_width or h.width
             self.seg_generator, self.seg_discriminator = make(width, width, len(parts))
@@ -370,14 +384,15 @@ def editors_loss(self:SeCGAN, batch:Batch)->dict[str, Tensor]:
     return terms | {f"seg_{k}": v for k, v in seg.items()}
 
 # %% ../../nbs/trainers/40_secgan.ipynb #dacee67e
+MOVES_PARTS = ("Eyeglasses", "Bangs", "Bald", "Mouth_Slightly_Open") # attributes that change masks
+
 @patch
 def asked(self:SeCGAN, batch:Batch)->Tensor: # (B, A)
-    "The edit that a batch asks for."
+    "The edit that a batch asks for; 0 where it asks for none."
+    if "attrs" not in batch: return batch["image"].new_zeros(len(batch["image"]), len(self.attr_names))
     y = batch["attrs"]
     if "target_attrs" in batch: return batch["target_attrs"] - y
-    if "source_attrs" in batch: return y - batch["source_attrs"]
-    rows = [flipped(y[k:k + 1], self.attr_names, k % len(self.attr_names), self.h.exclusive) for k in range(len(y))]
-    return torch.cat(rows) - y
+    return y - batch["source_attrs"] if "source_attrs" in batch else torch.zeros_like(y)
 
 @patch
 @torch.no_grad()
@@ -387,9 +402,7 @@ def read(self:SeCGAN,
     "What is known of photos, and the edit."
     if "image" not in batch: raise ValueError(f"secgan needs 'image', the batch has {', '.join(batch)}: give photos")
     check_batch({k: batch[k] for k in ("image", "attrs") if k in batch}, n_attrs=len(self.attr_names))
-    x = batch["image"]
-    y_diff = self.asked(batch) if "attrs" in batch else torch.zeros(len(x), len(self.attr_names), device=x.device)
-    return Photo(self.generator.encode(x), y_diff)
+    return Photo(self.generator.encode(batch["image"]), self.asked(batch))
 
 @patch
 @torch.no_grad()
@@ -426,9 +439,12 @@ def reconstruct(self:SeCGAN, batch:Batch)->Tensor:
 
 @patch
 def rows(self:SeCGAN, batch:Batch, images:Tensor, colors:Tensor|None=None)->dict[str, list]:
-    "Photos, edits, and in training the masks of both."
-    rows = dict(image=list(batch["image"]), generated=list(images))
-    if not self.h.twin or {"parser", "seg_generator"} & set(self.absent): return rows
-    s_in, y_diff = self.masks(self.parser(batch["image"])), self.asked(batch)
-    found = dict(s_in=s_in, s_out=self.seg_generator(s_in, y_diff), parsed=self.parser(images))
-    return rows | {k: list(colorize(v.argmax(1), colors)) for k, v in found.items()}
+    "Photos, each attribute flipped, and in training the masks of one edit in both branches."
+    x, y, names, state = batch["image"], batch["attrs"], self.attr_names, self.read(batch)
+    edits = {n: flipped(y, names, i, self.h.exclusive) - y for i, n in enumerate(names)}
+    rows = dict(image=x, generated=images) | {n: self.paint(state, y_diff=d) for n, d in edits.items()}
+    if self.h.twin and not {"parser", "seg_generator"} & set(self.absent):
+        n, s_in = next((n for n in MOVES_PARTS if n in names), names[0]), self.masks(self.parser(x))
+        found = {"s_in": s_in, f"s_out {n}": self.seg_generator(s_in, edits[n]), f"P(x_out) {n}": self.parser(rows[n])}
+        rows |= {k: colorize(v.argmax(1), self.colors) for k, v in found.items()}
+    return {k: list(v) for k, v in rows.items()}
