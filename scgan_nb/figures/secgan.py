@@ -50,6 +50,7 @@ def edit_name(
     y = asked_changes(torch.zeros_like(y_diff)[None], y_diff[None], system.attr_names, system.h.exclusive)[0]
     return " ".join(f"{'+' if v > 0 else '-'}{n}" for n, v in zip(system.attr_names, y.tolist()) if v) or "nothing"
 
+# %% ../../nbs/figures/40_secgan.ipynb #b962e9d6
 def tagged(
     x:Tensor, # (3, H, W) in [-1, 1]
     text:str, # short
@@ -197,6 +198,7 @@ def consistency(
     found = both_branches(system, batch, y_diff)
     return (found["s_out"].argmax(1) == found["parsed"].argmax(1)).float().mean().item()
 
+# %% ../../nbs/figures/40_secgan.ipynb #e72aa843
 def branch_grid(
     system:SeCGAN, # with its second branch
     batch:Batch, # photos, a row each
