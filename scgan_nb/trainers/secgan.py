@@ -188,7 +188,7 @@ def names_of(given:list[str]|int, what:str)->list[str]:
 
 def config_of(data)->str|None:
     "The configuration for drawn faces, where the data are drawn."
-    return "faces" if getattr(data, "drawn", False) else None
+    return "faces" if getattr(data, "drawn", False) else None # data may be any samples, not only an `ImageDataset`
 
 # %% ../../nbs/trainers/40_secgan.ipynb #87949b67
 @patch
@@ -205,7 +205,8 @@ def scores(self:SeCGANParser, data, n:int)->dict[str, float]:
 def rows(self:SeCGANParser, batch:Batch, images:Tensor, colors:Tensor|None=None)->dict[str, list]:
     "Photos, masks, and what the parser says."
     found = self.parser(batch["image"]).argmax(1)
-    return dict(image=list(batch["image"]), mask=list(colorize(batch["mask"], colors)), parser=list(colorize(found, colors)))
+    masks = dict(mask=batch["mask"], parser=found)
+    return dict(image=list(batch["image"])) | {k: list(colorize(v, colors)) for k, v in masks.items()}
 
 # %% ../../nbs/trainers/40_secgan.ipynb #b8f479a4
 class Photo(NamedTuple):
@@ -224,7 +225,7 @@ class SeCGAN(System):
         for name, known in dict(targets=("hard", "soft"), real_masks=("hard", "soft"), rhythm=("same", "next")).items():
             if vars(h)[name] not in known: raise ValueError(f"{name}={vars(h)[name]!r}: choose {' or '.join(known)}")
         self.attr_names, parts = names_of(h.attrs, "attribute"), names_of(h.classes, "class")
-        if not self.attr_names: raise ValueError("secgan edits attributes, and there are none: give data with attributes")
+        if not self.attr_names: raise ValueError("secgan edits attributes, and there are none: give data with some")
         self.size, a = h.size, len(self.attr_names)
         depth = {} if h.d_layers is None else {("repeat_num" if h.backbone == "stargan" else "n_layers"): h.d_layers}
         g = dict(repeat_num=h.n_blocks) if h.backbone == "stargan" else dict(n_layers=h.g_layers)
@@ -238,9 +239,9 @@ class SeCGAN(System):
             self.parser = Parser(len(parts), h.parser_widths)
             ds, gs = (*ds, "seg_discriminator"), (*gs, "seg_generator")
         options, n = dict(lr=h.lr, betas=h.betas), h.n_critic
-        self.updates = ([Update("critics", ds, **options), Update("editors", gs, n, **options)] if h.rhythm == "same" else
-                        [Update("critics", ds, n + 1, phases=tuple(range(n)), **options),
-                         Update("editors", gs, n + 1, **options)])
+        if h.rhythm == "same": every, when = (1, n), {}
+        else: every, when = (n + 1, n + 1), dict(phases=tuple(range(n)))
+        self.updates = [Update("critics", ds, every[0], **when, **options), Update("editors", gs, every[1], **options)]
         self.register_buffer("step", torch.zeros((), dtype=torch.int64)) # for the warm-up of the consistency
 
     @classmethod
