@@ -423,8 +423,8 @@ def wish(self:SeCGAN, **wanted:float)->Tensor: # (1, A)
 
 @patch
 def requests(self:SeCGAN, batch:Batch)->list[Batch]:
-    "Every attribute flipped in turn."
-    y = batch["attrs"]
+    "Every attribute flipped in turn; the mask of the photo is not that of an edit, so it stays behind."
+    y, batch = batch["attrs"], {k: v for k, v in batch.items() if k != "mask"}
     return [Batch(batch, source_attrs=y, attrs=flipped(y, self.attr_names, i, self.h.exclusive))
             for i in range(len(self.attr_names))]
 
