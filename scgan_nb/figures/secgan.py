@@ -120,7 +120,7 @@ def one_each(
 )->Tensor: # (B, A)
     "One edit for each photo."
     n = len(batch["image"])
-    if y_diff is None and "attrs" in batch: y_diff = system.asked(batch)
+    if y_diff is None and {"source_attrs", "target_attrs"} & set(batch): y_diff = system.asked(batch)
     if y_diff is None: y_diff = flips(system, batch)[range(n), [k % len(system.attr_names) for k in range(n)]]
     return y_diff.expand(n, -1).to(system.device)
 

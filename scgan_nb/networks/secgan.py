@@ -68,7 +68,8 @@ class Parser(nn.Module, PyTorchModelHubMixin):
     "P(x): logits of the parts of a face; H and W multiples of 16."
     def __init__(self,
         n_classes:int=19, # that it was trained for
-        widths=(16, 32, 64, 128, 256), # channels at each size, fine to coarse
+        width:int=16, # channels at full size; each halving doubles them
+        levels:int=5, # sizes, so one more than halvings
         in_channels:int=3,
         norm:str="batch", # or "none"
         table=None, # for each class its part, such as PARTS_OF_19; None: all classes
@@ -81,9 +82,10 @@ class Parser(nn.Module, PyTorchModelHubMixin):
                                  f"part")
             order, self.sizes = grouped(table)
             self.register_buffer("order", torch.tensor(order), persistent=False)
+        widths = [width*2**i for i in range(levels)]
         self.down = nn.ModuleList(double_conv(i, o, norm) for i, o in pairwise([in_channels, *widths]))
         self.up = nn.ModuleList(UpAppend(i, o, norm) for i, o in pairwise(reversed(widths)))
-        self.to_logits = nn.Conv2d(widths[0], n_classes, 1)
+        self.to_logits = nn.Conv2d(width, n_classes, 1)
 
     def forward(self,
         x:torch.Tensor, # (B,3,H,W) in [-1,1]

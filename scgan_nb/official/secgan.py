@@ -170,10 +170,9 @@ def stgan_discriminator_names(net):
 # %% ../../nbs/official/40_secgan.ipynb #9db9018b
 def read_unet(weights, given):
     "Arguments of `Parser` from an official file."
-    blocks = [*(f"conv{i}" for i in (1, 2, 3, 4)), "center"]
-    shapes = [shape_of(weights, f"{b}.conv1.0.weight", axes=4) for b in blocks]
-    return dict(n_classes=shape_of(weights, "final.weight", axes=4)[0], widths=tuple(k[0] for k in shapes),
-                in_channels=shapes[0][1], norm=norm_of(weights, "conv1.conv1.1"))
+    width, in_channels, *_ = shape_of(weights, "conv1.conv1.0.weight", axes=4)
+    return dict(n_classes=shape_of(weights, "final.weight", axes=4)[0], width=width, in_channels=in_channels,
+                norm=norm_of(weights, "conv1.conv1.1"))
 
 @official("secgan/celebamask_unet", Parser, read_unet)
 def unet_names(net):

@@ -36,10 +36,10 @@ __all__ = ['ATTGAN13', 'MOVES_PARTS', 'ParserHyper', 'FacesParser', 'StarGANConf
 class ParserHyper(Hyper):
     "Stage `parser`: the U-Net of CelebAMask-HQ's authors, with 12 parts."
     recipe, opens = Recipe(batch=16, epochs=20, decay_epochs=10), dict(labels="parts12")
-    ranges = {"widths": Range(1, 4096), "zoom": Range(.1, 10), "shift": Range(0, 1)}
+    ranges = {"zoom": Range(.1, 10), "shift": Range(0, 1)}
     classes:list[str]|int=field(default_factory=lambda: list(PARTS12.classes)) # by name or number
     size:Size=128 # height and width of the photos in pixels, multiples of 16
-    widths:tuple[int, ...]=(16, 32, 64, 128, 256) # channels at each size, fine to coarse
+    width:int=16 # channels at full size; each halving doubles them
     zoom:tuple[float, float]=(.7, 1.3) # photos are enlarged by a factor between these
     shift:float=.1 # and moved by up to this share of their side
     lr:float=1e-3 # Adam's step size
@@ -50,7 +50,7 @@ class FacesParser(ParserHyper):
     "A narrow parser for drawn faces at 64 px."
     recipe = Recipe(batch=8, epochs=20, decay_epochs=10, epoch=800, ema=.99)
     size:Size=64
-    widths:tuple[int, ...]=(12, 24, 32, 48, 64)
+    width:int=8
     lr:float=3e-3
 
 # %% ../../nbs/trainers/40_secgan.ipynb #d4c15f5c
@@ -62,7 +62,7 @@ class StarGANConfig(Hyper):
     "The hyper-parameters of SeCGAN; the defaults are those of the backbone StarGAN."
     recipe = Recipe(batch=16, epochs=200, decay_epochs=100, epoch=16_000) # 200,000 steps
     opens = dict(attrs=ATTGAN13)
-    ranges = {"n_blocks": Range(0, 64), "g_layers": Range(1, 8), "d_layers": Range(1, 8)}
+    ranges = {"n_blocks": Range(0, 64), "n_critic": Range(1, 1000), "g_layers": Range(1, 8), "d_layers": Range(1, 8)}
     attrs:list[str]|int=field(default_factory=lambda: list(ATTGAN13)) # by name or number
     classes:list[str]|int=field(default_factory=lambda: list(PARTS12.classes)) # of the masks, as the parser has them
     size:Size=128 # height and width of the photos in pixels
@@ -73,7 +73,7 @@ class StarGANConfig(Hyper):
     n_blocks:int=6 # StarGAN's residual blocks
     g_layers:int=5 # AttGAN's and STGAN's encoder layers
     d_layers:int|None=None # convolutions of the discriminator; None: the backbone's 6 or 5, less for small photos
-    parser_widths:tuple[int, ...]=(16, 32, 64, 128, 256) # see `ParserHyper.widths`
+    parser_width:int=16 # channels of the parser at full size
     twin:bool=True # False: the backbone alone, without masks
     targets:str="hard" # of the semantic consistency: most probable classes, or "soft" probabilities
     real_masks:str="hard" # s_in: most probable classes of the parser, or its "soft" probabilities
@@ -126,7 +126,7 @@ class FacesConfig(StarGANConfig):
     seg_width:int|None=16
     n_blocks:int=4
     d_layers:int|None=5
-    parser_widths:tuple[int, ...]=FacesParser.widths
+    parser_width:int=FacesParser.width
     sc_warmup:int=2000
     n_critic:int=1
     lr:float=5e-4
@@ -161,8 +161,9 @@ class SeCGANParser(System):
 
     def build(self, h):
         self.classes = names_of(h.classes, "class")
+        if not self.classes: raise ValueError("classes is empty, and a parser finds classes: give data with masks")
         self.size = h.size
-        self.parser = Parser(len(self.classes), h.widths)
+        self.parser = Parser(len(self.classes), h.width)
         if self.classes == list(PARTS12.classes): self.colors = PARTS12.palette
         self.updates = [Update("parser", lr=h.lr, betas=h.betas)]
 
@@ -240,7 +241,7 @@ class SeCGAN(System):
             if value not in known: raise ValueError(f"{name}={value!r}: choose {' or '.join(known)}")
         self.attr_names, parts = names_of(h.attrs, "attribute"), names_of(h.classes, "class")
         if not self.attr_names:
-            raise ValueError("secgan edits attributes, and there are none: give data with attributes")
+            raise ValueError("attrs is empty, and secgan edits attributes: give data with attributes")
         self.size, a = h.size, len(self.attr_names)
         depth = {} if h.d_layers is None else {("repeat_num" if h.backbone == "stargan" else "n_layers"): h.d_layers}
         g = dict(repeat_num=h.n_blocks) if h.backbone == "stargan" else dict(n_layers=h.g_layers)
@@ -252,7 +253,7 @@ class SeCGAN(System):
         if h.twin:
             width = h.seg_width or h.width
             self.seg_generator, self.seg_discriminator = make(width, width, len(parts))
-            self.parser = Parser(len(parts), h.parser_widths)
+            self.parser = Parser(len(parts), h.parser_width)
             ds, gs = (*ds, "seg_discriminator"), (*gs, "seg_generator")
         options, n = dict(lr=h.lr, betas=h.betas), h.n_critic
         if h.rhythm == "same": self.updates = [Update("critics", ds, **options), Update("editors", gs, n, **options)]
@@ -270,7 +271,7 @@ class SeCGAN(System):
     def inherit(cls, parts)->dict:
         "What stage `parser` has decided."
         h = parts["parser"].h if "parser" in parts else None
-        return dict(classes=list(parts["parser"].classes), parser_widths=h.widths) if h else {}
+        return dict(classes=list(parts["parser"].classes), parser_width=h.width) if h else {}
 
     @classmethod
     def config_for(cls, data)->str|None: return config_of(data)
