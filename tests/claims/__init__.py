@@ -1,8 +1,11 @@
-"""Claims of the papers, tested at a small scale: several seeds, equal budgets, an interval. They take long; no test runs them."""
+"""Claims of the papers, tested at a small scale: several seeds, equal budgets, an interval.
+
+They take long, so no test runs them."""
 import math
 import statistics
 
-T_975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262} # Student's t, by degrees of freedom
+# Student's t, by degrees of freedom
+T_975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 
 
 def interval(differences):
