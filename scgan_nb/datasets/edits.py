@@ -17,9 +17,11 @@ ONE_OF = (("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair"), ("Straight_Ha
 def rivals(
     names:list[str], # of all attributes
     name:str, # one of them
+    exclusive:bool=False, # exactly one attribute holds, such as an expression
 )->list[int]: # their numbers
     "The attributes that go when an attribute comes."
-    others = {other for group in ONE_OF if name in group for other in group if other != name}
+    groups = [names] if exclusive else [group for group in ONE_OF if name in group]
+    others = {other for group in groups for other in group if other != name}
     return [i for i, n in enumerate(names) if n in others]
 
 # %% ../../nbs/datasets/40_edits.ipynb #b2f09792
@@ -40,17 +42,20 @@ def flipped(
 # %% ../../nbs/datasets/40_edits.ipynb #a14c6a32
 def wish(
     names:list[str], # of all A attributes
+    attrs:Tensor|None=None, # (B, A) of faces, in {0, 1}; None: nobody knows them
+    exclusive:bool=False, # exactly one attribute holds, such as an expression
     **wanted:float, # such as Smiling=1, Eyeglasses=-1, Beard=.5
-)->Tensor: # (1, A)
+)->Tensor: # (1, A), or (B, A) for the faces
     "A difference from a wish; rivals of what is added are removed."
     if unknown := [n for n in wanted if n not in names]:
         raise ValueError(f"no attribute {unknown[0]!r}: choose {', '.join(names)}")
     for n, v in wanted.items():
         if v <= 0: continue
-        if both := [names[k] for k in rivals(names, n) if wanted.get(names[k], 0) > 0]:
+        if both := [names[k] for k in rivals(names, n, exclusive) if wanted.get(names[k], 0) > 0]:
             raise ValueError(f"{n} and {both[0]} exclude each other: ask for one of them")
     y = torch.zeros(1, len(names))
     for n, v in wanted.items():
         y[0, names.index(n)] = v
-        for k in rivals(names, n) if v > 0 else []: y[0, k] = min(-v, y[0, k].item())
-    return y
+        for k in rivals(names, n, exclusive) if v > 0 else []:
+            if names[k] not in wanted: y[0, k] = min(-v, y[0, k].item())
+    return y if attrs is None else torch.where(torch.tensor([n in wanted for n in names]), y, y*attrs.cpu())

@@ -84,10 +84,7 @@ def wished(
     **wanted:float, # such as Smiling=1, Eyeglasses=-1
 )->Tensor: # (B, A)
     "A wish for each photo; if its labels are known, only rivals that are there go."
-    y = system.wish(**wanted).expand(len(batch["image"]), -1)
-    if "attrs" not in batch: return y
-    named = torch.tensor([n in wanted for n in system.attr_names])
-    return torch.where(named, y, y*batch["attrs"].to(y))
+    return system.wish(batch.get("attrs"), **wanted).expand(len(batch["image"]), -1)
 
 def strength_sweep(
     system:SeCGAN,

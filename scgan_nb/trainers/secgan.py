@@ -418,9 +418,12 @@ def paint(self:SeCGAN,
     return self.generator.finish(self.generator.decode(state.z, y*strength)).contiguous()
 
 @patch
-def wish(self:SeCGAN, **wanted:float)->Tensor: # (1, A)
-    "An edit by names, such as `wish(Smiling=1, Eyeglasses=-1)`."
-    return wish(self.attr_names, **wanted)
+def wish(self:SeCGAN,
+    attrs:Tensor|None=None, # (B, A) of the faces; None: nobody knows them
+    **wanted:float, # by names, such as Smiling=1, Eyeglasses=-1
+)->Tensor: # (1, A), or (B, A) for the faces
+    "An edit by names; what excludes it goes."
+    return wish(self.attr_names, attrs, self.h.exclusive, **wanted)
 
 @patch
 def requests(self:SeCGAN, batch:Batch)->list[Batch]:
