@@ -234,6 +234,7 @@ class SeCGAN(System):
     name, Hyper, reconstructs = "secgan", StarGANConfig, True
     configs = {"stargan": StarGANConfig, "stargan-constant": StarGANConstant, "attgan": AttGANConfig,
                "stgan": STGANConfig, "faces": FacesConfig}
+    suits = dict(faces="faces") # so that the command line opens faces with the attributes of the configuration
 
     def build(self, h):
         for name, known in dict(targets=("hard", "soft"), real_masks=("hard", "soft"), rhythm=("same", "next")).items():
