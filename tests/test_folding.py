@@ -12,8 +12,10 @@ from safetensors.torch import load_file
 from scgan_nb.core.batch import Batch
 from scgan_nb.core.folding import folded
 from scgan_nb.core.registry import find, known
+from scgan_nb.networks.backbones import PUBLIC_STGAN, AttGANGenerator, STGANGenerator
 from scgan_nb.networks.layers import SpectralNorm
 from scgan_nb.networks.scgan import GeneratorSC2
+from scgan_nb.networks.secgan import Parser
 from scgan_nb.networks.semantic_composition import SPADEGenerator
 from scgan_nb.networks.spatial_conditioning import SpatialCondConv2d
 from scgan_nb.networks.stargan import Segmentor, StarGANGenerator
@@ -54,10 +56,10 @@ def conditions(system, n=2):
 
 
 def painters():
-    "All systems that make images, in all configurations."
+    "All systems that make images, in all configurations; the others answer with the colours of classes."
     for name in known("trainers"):
         cls = find("trainers", name)
-        if name != "judges": yield from ((name, config) for config in cls.configs or [""])
+        if name not in ("judges", "secgan.parser"): yield from ((name, config) for config in cls.configs or [""])
 
 
 @cache
@@ -103,7 +105,8 @@ def test_networks_alone():
     torch.manual_seed(0)
     x, c, s = torch.randn(2, 3, 64, 64), torch.rand(2, 5), torch.rand(2, 7, 64, 64)
     for net, inputs in [(GeneratorSC2(8, width=4), (torch.randn(2, 8), c, s)), (Segmentor(7, 8), (x,)),
-                        (StarGANGenerator(5, 8), (x, c)), (SPADEGenerator(7, 8, levels=5), (s,)),
+                        (StarGANGenerator(5, 8), (x, c)), (AttGANGenerator(5, 8), (x, c)),
+                        (STGANGenerator(5, 8, **PUBLIC_STGAN), (x, c)), (Parser(), (x,)), (SPADEGenerator(7, 8, levels=5), (s,)),
                         (SPADEGenerator(7, 8, levels=5, norm="instance"), (s,))]:
         with torch.no_grad(): net(*inputs) # statistics
         reference = net.eval()(*inputs)

@@ -7,6 +7,7 @@ pytest.importorskip("torchmetrics")
 def results(part, parts):
     "All metrics of this package, shown every `parts`-th image."
     from scgan_nb.metrics.attributes import AttributeAccuracy
+    from scgan_nb.metrics.edits import TARR, EditError
     from scgan_nb.metrics.features import ClassifierExtractor
     from scgan_nb.metrics.fid import FID, InceptionScore
     from scgan_nb.metrics.segmentation import SegmentationScore
@@ -14,6 +15,7 @@ def results(part, parts):
     from scgan_nb.metrics.protocols import Protocol
     from scgan_nb.metrics.similarity import CX, SSIM, Diversity
     from scgan_nb.networks.judges import JointDetector, PictureClassifier, PictureSegmentor
+    from scgan_nb.worlds.faces import Faces
     torch.manual_seed(0)
     look = ClassifierExtractor(PictureClassifier(["a", "b"], size=16, width=8), "net", kinds=("a", "b"))
     judge = PictureSegmentor(["x", "y", "z"], size=16, width=8).eval()
@@ -22,12 +24,14 @@ def results(part, parts):
     real, fake = torch.rand(40, 3, 16, 16)*2 - 1, torch.rand(40, 3, 16, 16) - 0.5
     attrs, mask, pose = torch.randint(0, 2, (40, 2)), torch.randint(0, 3, (40, 16, 16)), 16*torch.rand(40, 18, 2)
     pose[:3] = float("nan")
+    faces = Faces(16, attrs=["Smiling", "Blond_Hair"])
     mine = torch.arange(part, 40, parts)
     metrics = [FID(look), InceptionScore(look), SegmentationScore(judge, ["x", "y", "z"], name="s"),
                AttributeAccuracy(look, ["a", "b"]), SSIM(), Diversity(look), SSIM("official"),
                MaskedSSIM(), MaskedSSIM("limbs"), PCKh(finds), CX(look), Protocol(SSIM("official"), pad=True, jpeg=True),
-               Protocol(FID(look), jpeg=95)]
-    shown = dict(reference=real[mine], truth=real[mine], attrs=attrs[mine], mask=mask[mine], pose=pose[mine])
+               Protocol(FID(look), jpeg=95), TARR(look, ["a", "b"]), EditError(faces)]
+    shown = dict(reference=real[mine], truth=real[mine], attrs=attrs[mine], mask=mask[mine], pose=pose[mine],
+                 image=real[mine], index=mine, source_attrs=attrs[mine].flip(1))
     for m in metrics: m.observe(shown, torch.stack([real[mine], fake[mine]]) if m.drive == "varies" else fake[mine])
     return {k: v for m in metrics for k, v in m.compute().items()}
 

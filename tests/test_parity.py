@@ -35,6 +35,9 @@ def test_fixtures_of_this_repository_are_found():
                                                                            "train_step_multiscale", "train_step_fpse"}
     assert {f["net"] for _, f in find(SHIPPED/"sca_gan")} >= {"pctnet", "csdeblk", "style_encoder", "vgg_conv", "cx_loss",
                                                               "l1_perceptual", "losses_is", "losses_pct"}
+    assert {f["net"] for _, f in find(SHIPPED/"secgan")} >= {"seg_generator", "attgan_generator_train", "stgan_generator",
+                                                             "stargan_discriminator", "attgan_discriminator",
+                                                             "stgan_discriminator", "losses"}
 
 
 @pytest.mark.parametrize("system", systems())

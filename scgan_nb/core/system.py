@@ -89,11 +89,14 @@ class Stairs:
     epochs:int # of the whole training
     decay_epochs:int # the last ones, at each of which but the first the rate falls, by equal amounts
     to_zero:bool=False # the last epoch has the rate 0; False: 1/decay_epochs
+    drop:float|None=None # all these epochs have this share of the rate; None: it falls in steps
 
-    def __call__(self, step:int)->float: # 1 ... 1/decay_epochs, or 0
+    def __call__(self, step:int)->float: # 1 ... 1/decay_epochs, or 0, or `drop`
         "What the learning rates are multiplied by at `step`."
         epoch = min(step*self.epochs//self.steps, self.epochs - 1)
-        return 1 - max(0, epoch - (self.epochs - self.decay_epochs))/max(self.decay_epochs - self.to_zero, 1)
+        late = epoch - (self.epochs - self.decay_epochs)
+        if self.drop is not None: return self.drop if late >= 0 else 1.
+        return 1 - max(0, late)/max(self.decay_epochs - self.to_zero, 1)
 
 @dataclass(frozen=True)
 class Recipe:
@@ -106,6 +109,7 @@ class Recipe:
     augment:Size|None=None # images are read at this size, cut to the size of the training and mirrored; None: neither
     to_zero:bool=False # see `Stairs`
     drop_last:bool=True # samples that fill no step at the end of an epoch are left out; False: they are a step, too
+    drop:float|None=None # see `Stairs`
 
     def schedule(self,
         n:int, # samples in the dataset
@@ -114,7 +118,7 @@ class Recipe:
         "The recipe in steps, as the trainer wants it."
         n = (self.epoch or n) + (0 if self.drop_last else self.batch - 1)
         steps = steps or self.epochs*max(n//self.batch, 1)
-        decay = Stairs(steps, self.epochs, self.decay_epochs, self.to_zero) if self.decay_epochs else None
+        decay = Stairs(steps, self.epochs, self.decay_epochs, self.to_zero, self.drop) if self.decay_epochs else None
         return dict(batch=self.batch, steps=steps, decay=decay, ema=self.ema, augment=self.augment)
 
 # %% ../../nbs/core/05_system.ipynb #8008f39e
@@ -333,7 +337,7 @@ def _apply(self:System, fn, recurse:bool=True)->System: # what `to`, `double`, `
 def train(self:System, mode:bool=True)->System:
     "Train mode for all networks but the frozen ones."
     nn.Module.train(self, mode)
-    for n in set(self.frozen) - set(self.follows): self.networks[n].eval()
+    for n in set(self.frozen) - {*self.follows, *self.absent}: self.networks[n].eval()
     return self
 
 @patch

@@ -17,12 +17,12 @@ from torch import Tensor
 from ..core.weights import read_text
 
 # %% auto #0
-__all__ = ['CELEBAMASK19', 'CELEBAMASK19_LAST', 'LANDMARK7', 'PORTRAIT10', 'FASHION7', 'COCOSTUFF182', 'COCOSTUFF183',
+__all__ = ['CELEBAMASK19', 'CELEBAMASK19_LAST', 'LANDMARK7', 'PORTRAIT10', 'PARTS12', 'FASHION7', 'COCOSTUFF182', 'COCOSTUFF183',
            'ADE20K150', 'ADE20K151', 'ADE20K151_RAW', 'CITYSCAPES35', 'SCENES', 'PEOPLE', 'CELEBAMASK19_TO_LANDMARK7',
-           'CELEBAMASK19_TO_LAST', 'CELEBAMASK19_TO_PORTRAIT10', 'COCOSTUFF182_TO_183', 'ADE20K_RAW_TO_151',
-           'ADE20K_RAW_TO_150', 'LABEL_SETS', 'REDUCTIONS', 'POSE18', 'POSE18_SWAPS', 'LANDMARK68_SWAPS', 'LabelSet',
-           'bit_colour', 'label_table', 'identity_table', 'apply_table', 'reduction', 'swap_table', 'find_labels',
-           'labels_with', 'table_between', 'find_swaps', 'read_labels', 'write_labels']
+           'CELEBAMASK19_TO_LAST', 'CELEBAMASK19_TO_PORTRAIT10', 'CELEBAMASK19_TO_PARTS12', 'COCOSTUFF182_TO_183',
+           'ADE20K_RAW_TO_151', 'ADE20K_RAW_TO_150', 'LABEL_SETS', 'REDUCTIONS', 'POSE18', 'POSE18_SWAPS',
+           'LANDMARK68_SWAPS', 'LabelSet', 'bit_colour', 'label_table', 'identity_table', 'apply_table', 'reduction',
+           'swap_table', 'find_labels', 'labels_with', 'table_between', 'find_swaps', 'read_labels', 'write_labels']
 
 # %% ../../nbs/datasets/00_labels.ipynb #88f12854
 @dataclass(frozen=True)
@@ -99,6 +99,13 @@ PORTRAIT10 = LabelSet("portrait10",
                       ("background", "face", "nose", "glasses", "eyes", "mouth", "hair", "hat", "neck", "cloth"),
                       ((38, 42, 56), (245, 200, 165), (226, 150, 118), (64, 150, 230), (40, 60, 150), (205, 50, 85),
                        (122, 72, 34), (244, 128, 60), (214, 162, 126), (70, 150, 112)))
+
+# %% ../../nbs/datasets/00_labels.ipynb #d1d16d9a
+PARTS12 = LabelSet("parts12",
+                   ("skin", "brows", "eyes", "glasses", "ears", "earrings", "nose", "mouth", "lips", "neck", "hair",
+                    "others"),
+                   ((245, 200, 165), (90, 50, 30), (40, 60, 150), (64, 150, 230), (226, 150, 118), (255, 214, 64),
+                    (240, 175, 140), (110, 20, 40), (205, 50, 85), (214, 162, 126), (122, 72, 34), (38, 42, 56)))
 
 # %% ../../nbs/datasets/00_labels.ipynb #32733aeb
 FASHION7 = LabelSet(
@@ -241,6 +248,13 @@ CELEBAMASK19_TO_PORTRAIT10 = reduction(CELEBAMASK19, PORTRAIT10,
                                         "mouth": ("mouth", "u_lip", "l_lip"), "hair": ("hair",), "hat": ("hat",),
                                         "neck": ("neck", "neck_l"), "cloth": ("cloth",)})
 
+# %% ../../nbs/datasets/00_labels.ipynb #815294e8
+CELEBAMASK19_TO_PARTS12 = reduction(CELEBAMASK19, PARTS12,
+                                    {"skin": ("skin",), "brows": ("l_brow", "r_brow"), "eyes": ("l_eye", "r_eye"),
+                                     "glasses": ("eye_g",), "ears": ("l_ear", "r_ear"), "earrings": ("ear_r",),
+                                     "nose": ("nose",), "mouth": ("mouth",), "lips": ("u_lip", "l_lip"),
+                                     "neck": ("neck",), "hair": ("hair",)}, rest="others")
+
 # %% ../../nbs/datasets/00_labels.ipynb #55c082a5
 COCOSTUFF182_TO_183 = label_table({**{i: i for i in range(182)}, 255: 182})
 ADE20K_RAW_TO_151 = label_table({0: 150, **{v: v - 1 for v in range(1, 151)}, 255: 150})
@@ -256,11 +270,13 @@ def swap_table(
     return table
 
 # %% ../../nbs/datasets/00_labels.ipynb #47dcd6d7
-LABEL_SETS = {s.name: s for s in (CELEBAMASK19, LANDMARK7, PORTRAIT10, FASHION7, CELEBAMASK19_LAST, COCOSTUFF182,
-                                  COCOSTUFF183, ADE20K150, ADE20K151, ADE20K151_RAW, CITYSCAPES35, SCENES, PEOPLE)}
+LABEL_SETS = {s.name: s for s in (CELEBAMASK19, LANDMARK7, PORTRAIT10, PARTS12, FASHION7, CELEBAMASK19_LAST,
+                                  COCOSTUFF182, COCOSTUFF183, ADE20K150, ADE20K151, ADE20K151_RAW, CITYSCAPES35,
+                                  SCENES, PEOPLE)}
 REDUCTIONS = {("celebamask19", "celebamask19_last"): CELEBAMASK19_TO_LAST,
               ("celebamask19", "landmark7"): CELEBAMASK19_TO_LANDMARK7,
               ("celebamask19", "portrait10"): CELEBAMASK19_TO_PORTRAIT10,
+              ("celebamask19", "parts12"): CELEBAMASK19_TO_PARTS12,
               ("cocostuff182", "cocostuff183"): COCOSTUFF182_TO_183, ("ade20k151_raw", "ade20k151"): ADE20K_RAW_TO_151,
               ("ade20k151_raw", "ade20k150"): ADE20K_RAW_TO_150}
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GAN_MODES', 'price', 'critic_loss', 'generator_loss', 'wasserstein_critic', 'wasserstein_generator', 'mix_images',
-           'gradient_penalty']
+           'critic_slopes', 'gradient_penalty']
 
 # %% ../../nbs/losses/00_adversarial.ipynb #d934b2d3
 from collections.abc import Callable
@@ -79,18 +79,29 @@ def mix_images(
     return alpha*real + (1 - alpha)*fake
 
 # %% ../../nbs/losses/00_adversarial.ipynb #6232005b
-def gradient_penalty(
+def critic_slopes(
     critic:Callable, # images (B,C,H,W) -> scores (B,...); called once
     real:torch.Tensor, # (B,C,H,W)
     fake:torch.Tensor, # (B,C,H,W); its history is not used
     reduce:str="sum", # over patches: "sum" (official) or "mean"
     alpha:torch.Tensor|None=None, # (B,1,1,1) see `mix_images`
-)->torch.Tensor: # scalar, float32 or float64
-    "How far the critic's slope between real and generated images is from 1, squared, mean over the batch."
+)->torch.Tensor: # (B,), float32 or float64
+    "The norm of the critic's gradient at a point between each real and generated image."
     if reduce not in ("sum", "mean"): raise ValueError(f"reduce must be 'sum' or 'mean', got {reduce!r}")
     with full_precision(real.device), torch.enable_grad():
         x = mix_images(real, fake, alpha).requires_grad_()
         scores = at_least_float32(critic(x)).reshape(len(x), -1)
         total = (scores.sum(1) if reduce == "sum" else scores.mean(1)).sum() # images do not mix: one backward for all
         gradient, = torch.autograd.grad(total, x, create_graph=True)
-        return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+        return gradient.flatten(1).norm(dim=1)
+
+def gradient_penalty(
+    critic:Callable, # this and all others: see `critic_slopes`
+    real:torch.Tensor,
+    fake:torch.Tensor,
+    reduce:str="sum",
+    alpha:torch.Tensor|None=None,
+)->torch.Tensor: # scalar, float32 or float64
+    "How far the critic's slope between real and generated images is from 1, squared, mean over the batch."
+    slopes = critic_slopes(critic, real, fake, reduce, alpha)
+    return (slopes - 1).square().mean()

@@ -16,13 +16,17 @@ def attribute_loss(
     logits:torch.Tensor, # (B,A) unbounded
     c:torch.Tensor, # (B,A) in {0,1}; one-hot where exclusive
     attrs:str="multi", # "multi" (any number at once) or "exclusive" (one of A)
+    reduce:str="sum", # over attributes of the multi form: "sum" (StarGAN, SCGAN) or "mean" (AttGAN, STGAN)
 )->torch.Tensor: # scalar
     "Cross-entropy between a classifier's logits and attributes: summed over attributes, mean over the batch."
+    if reduce not in ("sum", "mean"): raise ValueError(f"reduce must be 'sum' or 'mean', got {reduce!r}")
     if logits.shape != c.shape:
         raise ValueError(f"logits and attributes must have one shape (B,A), got {tuple(logits.shape)} and "
                          f"{tuple(c.shape)}")
     logits = at_least_float32(logits)
     c = c.to(logits)
-    if attrs == "multi": return F.binary_cross_entropy_with_logits(logits, c, reduction="sum")/len(logits)
+    if attrs == "multi":
+        total = F.binary_cross_entropy_with_logits(logits, c, reduction="sum")
+        return total/(len(logits) if reduce == "sum" else logits.numel())
     if attrs == "exclusive": return F.cross_entropy(logits, c)
     raise ValueError(f"attrs must be 'multi' or 'exclusive', got {attrs!r}")

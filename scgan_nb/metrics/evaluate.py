@@ -181,11 +181,13 @@ def default_metrics(
     "The metrics that fit system and data."
     there = judges_for(data, judges)
     if judges is not None: check_judges(there, data)
-    keys = set(entries_of(data.batch([0]), system.truth))
-    met = {*there, *keys} | ({"truth", "reference"} if system.truth in keys else set())
+    given = conditions_of(system, data, [0])
+    asked = system.requests(given)[0] # pairs are compared under the conditions themselves
+    keys = {drive: {*entries_of(given if drive == "pairs" else asked, system.truth)} for drive in DRIVES}
+    met = {*there} | ({"truth", "reference"} if system.truth in given else set())
     met |= {name for name, yes in dict(latent=system.z_dim > 0, reconstruction=system.reconstructs).items() if yes}
     order = lambda cls: (DRIVES.index(cls.drive), "extractor" not in cls.needs) # those of the whole set first
-    return [m for cls in sorted(known("metrics").values(), key=order) if met.issuperset(cls.needs)
+    return [m for cls in sorted(known("metrics").values(), key=order) if (met | keys[cls.drive]).issuperset(cls.needs)
             for m in cls.suited(there, data, system)]
 
 def check_needs(

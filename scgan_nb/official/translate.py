@@ -211,7 +211,8 @@ def unused_statistics(
 )->set: # official names
     "Running statistics that old PyTorch wrote for instance norms, which never use them."
     layers = entry.names(net)
-    norms = [n for n, m in net.named_modules() if isinstance(m, (nn.InstanceNorm1d, nn.InstanceNorm2d))]
+    norms = [n for n, m in net.named_modules() if isinstance(m, (nn.InstanceNorm1d, nn.InstanceNorm2d))
+             and not m.track_running_stats]
     return {n for norm in norms for theirs in layers.get(norm, ())
             for leaf in ("running_mean", "running_var", "num_batches_tracked")
             for n in pieces(in_layer(theirs, leaf), (0,))}
@@ -413,8 +414,9 @@ def read_stargan_discriminator(weights, given):
     "Arguments of `stargan.Discriminator` from an official file."
     repeat_num = sum(name.startswith("main.") and name.endswith(".weight") for name in weights)
     c_dim, _, *kernel = shape_of(weights, "conv2.weight", axes=4)
-    return dict(c_dim=c_dim, size=tuple(k*2**repeat_num for k in kernel),
-                width=shape_of(weights, "main.0.weight", axes=4)[0], repeat_num=repeat_num)
+    width, in_channels, *_ = shape_of(weights, "main.0.weight", axes=4)
+    return dict(c_dim=c_dim, size=tuple(k*2**repeat_num for k in kernel), width=width, repeat_num=repeat_num,
+                in_channels=in_channels)
 
 def stargan_discriminator_names(net):
     "Names of the layers of `stargan.Discriminator`."

@@ -188,9 +188,14 @@ def uploaded(
     raw:bytes, # of an image file
     size:Size, # side, or (height, width): the image is cut to these proportions and resized
     name:str="upload.png", # as the browser calls it, for errors
+    enlarge:bool=True, # a smaller one, too; else that is a ValueError
 )->Tensor: # (3, height, width) in [-1, 1]
     "An image that a browser has sent."
-    with as_file(raw, name) as path: return to_pm1(read_picture(path, Frame(*pair(size)))[0])
+    with as_file(raw, name) as path: x, full = read_picture(path, Frame(*pair(size)))
+    if not enlarge and any(n < least for n, least in zip(full, pair(size))):
+        raise ValueError(f"{name} has {full[1]} x {full[0]} pixels: give an image of at least {pair(size)[1]} x "
+                         f"{pair(size)[0]}")
+    return to_pm1(x)
 
 def as_text(
     image:Tensor, # (3, H, W) in [-1, 1]

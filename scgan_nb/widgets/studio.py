@@ -34,6 +34,7 @@ class Studio(VBox):
     "Controls and the picture that a system makes of them; the base of all studios. Use `studio` to open one."
     name:str="" # of the system
     reads:tuple[str, ...]=() # controls that `conditions` depends on
+    views:tuple[str, ...]=() # controls that only `view` depends on
     wide:str="27em" # of the column of controls, if there is room
 
     def controls(self)->dict: # name -> widget with a `value` of plain JSON; an underscore is shown as a space
@@ -48,6 +49,12 @@ class Studio(VBox):
         "What `paint` gets beside the state, from the values of the controls."
         return {}
 
+    def view(self,
+        image:torch.Tensor, # (3, H, W) in [-1, 1], from `paint`
+    )->torch.Tensor: # (3, H, W) in [-1, 1]
+        "What is shown of an image."
+        return image
+
     def __init__(self,
         system:System, # trained; a folded copy is used
         data, # a dataset that fits it
@@ -57,7 +64,8 @@ class Studio(VBox):
     ):
         self.system, self.data, self.folder = system.folded(), data, Path(folder)
         self.weights = fingerprint(system)
-        self.image, self._state, self._stale, self._held = torch.zeros(3, *pair(system.size or 64)), None, set(), False
+        self.image, self._stale, self._held = torch.zeros(3, *pair(system.size or 64)), set(), False
+        self._state = self._painted = None
         self.picture = Image(format="png", width=side, layout=Layout(max_width="100%"))
         self.picture.add_class("scgan-picture")
         self.status = HTML()
@@ -94,7 +102,10 @@ def _render(self:Studio):
         if self._stale & set(self.reads) or self._state is None:
             self._state = self.system.read(self.conditions().to(self.system.device))
             self._stale -= set(self.reads)
-        self.image = self.system.paint(self._state, **self.dials())[0].cpu()
+            self._painted = None
+        if self._painted is None or self._stale - set(self.views):
+            self._painted = self.system.paint(self._state, **self.dials())[0].cpu()
+        self.image = self.view(self._painted)
     except Exception as e: # of whatever kind: the studio stays
         self.say(f"{type(e).__name__}: {e}", trouble=True)
         return

@@ -3,7 +3,8 @@
 Milliseconds, the median; both forms take turns, so that what else runs on the machine hits both. With one thread it is the time of the
 processor, with two it is the time on the clock. The last column is what folding itself takes.
 
-`paint` of SCA-GAN is another pose of a person whose style was read before. If no weights ship for it, they are random.
+`paint` of SCA-GAN is another pose of a person whose style was read before, and of SeCGAN another edit of a face. If no weights ship for
+them, they are random.
 """
 import statistics
 import time
@@ -13,16 +14,20 @@ import torch
 from scgan_nb.core.batch import Batch
 from scgan_nb.core.system import load_system
 from scgan_nb.trainers.sca_gan import SCAGAN
+from scgan_nb.trainers.secgan import SeCGAN
 from scgan_nb.widgets.studio import shown_with, weights_of
+from scgan_nb.worlds.faces import Faces
 from scgan_nb.worlds.people import People
 from tests.bench.look_up import blobs
 
-SYSTEMS = ("scgan-faces-64", "semantic-composition-scenes-64", "sca_gan")
+SYSTEMS = ("scgan-faces-64", "semantic-composition-scenes-64", "sca_gan", "secgan")
+RANDOM = dict(sca_gan=lambda: SCAGAN.for_data(People((128, 96), place="same")),
+              secgan=lambda: SeCGAN.for_data(Faces(64, **SeCGAN.configs["faces"].opens), "faces", twin=False))
 
 
 def opened(name):
     found = weights_of(name)
-    return SCAGAN.for_data(People((128, 96), place="same")).eval() if found == "sca_gan" else load_system(found)
+    return RANDOM[found]().eval() if found in RANDOM else load_system(found)
 
 
 def conditions(system, n=1):
@@ -30,6 +35,9 @@ def conditions(system, n=1):
     if system.world == "people":
         given = shown_with(system).batch(range(n))
         return Batch({k: v for k, v in given.items() if k.endswith(("image", "pose"))}, z=torch.randn(n, system.z_dim))
+    if isinstance(system, SeCGAN):
+        given = shown_with(system).batch(range(n))
+        return Batch(image=given["image"], attrs=given["attrs"], target_attrs=1 - given["attrs"])
     mask = blobs(n, len(system.classes), system.size)
     return Batch(mask=mask, instance=mask, attrs=torch.zeros(n, len(system.attr_names)), z=torch.randn(n, system.z_dim))
 

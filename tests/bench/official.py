@@ -23,6 +23,7 @@ from scgan_nb.losses.perceptual import PIX2PIXHD_WEIGHTS
 from scgan_nb.trainers import sca_gan, semantic_composition
 from scgan_nb.trainers.sca_gan import SCAGAN, SCAGANEdges
 from scgan_nb.trainers.scgan import SCGAN
+from scgan_nb.trainers.secgan import SeCGAN
 from scgan_nb.trainers.semantic_composition import SemanticComposition
 from scgan_nb.trainers.trainer import Trainer
 
@@ -103,9 +104,25 @@ def pose_transfer(cls):
     return make
 
 
+def editing(backbone):
+    "{key of the reference: work}: a step of all four networks; one of a discriminator alone; one edited image."
+    def make():
+        system = SeCGAN.published(backbone, n_critic=1, rhythm="same", sc_warmup=0)
+        alone = SeCGAN.published(backbone, twin=False, n_critic=10**6, rhythm="same") # its generator never moves
+        trainer, critic = (Trainer(s, batch=2, device="cpu", progress=None) for s in (system, alone))
+        n = len(system.attr_names)
+        batch = Batch(image=torch.rand(2, 3, 128, 128)*2 - 1, attrs=torch.randint(0, 2, (2, n)).float())
+        one = batch["image"][:1], batch["attrs"][:1]
+        return trainer, dict(secgan_iter_s=lambda: trainer.step(batch), d_update_s=lambda: critic.step(batch),
+                             forward_b1_s=lambda: system.generator(*one),
+                             forward_b1_s_folded=lambda: folded(system)(*one))
+    return make
+
+
 WORKS = {"scgan/code-128-b4": scgan,
          **{f"semantic_composition/{c}-64-b2": composition(c) for c in ("celebamask-hq", "coco-stuff", "ade20k")},
-         "sca_gan/edges-256x176-b1": pose_transfer(SCAGANEdges), "sca_gan/images-256x176-b1": pose_transfer(SCAGAN)}
+         "sca_gan/edges-256x176-b1": pose_transfer(SCAGANEdges), "sca_gan/images-256x176-b1": pose_transfer(SCAGAN),
+         **{f"secgan/{b}-128-b2": editing(b) for b in ("stargan", "attgan", "stgan")}}
 
 
 def seconds(f):
@@ -118,6 +135,7 @@ def report(name, make, unit, reference, rounds):
     torch.manual_seed(0)
     trainer, works = make()
     for key, work in works.items():
+        if key.removesuffix("_folded").removesuffix("_style_cached") not in reference[name]["units"]: continue
         training = not any(word in key for word in ("forward", "infer", "heatmap", "crop_shift"))
         trainer.system.train(training)
         with torch.set_grad_enabled(training):

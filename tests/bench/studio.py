@@ -4,7 +4,8 @@ The round trip begins when the browser sends a piece of a stroke, and ends when 
 The kernel's part is reading, painting and compressing, as the studio measures it.
 
 For SCA-GAN a joint is dragged, at 128 x 96 and with the style of the source read before: `python -m tests.bench.studio
-sca_gan`. If no weights ship for it, they are random: that costs the same."""
+sca_gan`. For SeCGAN a slider is moved by the keyboard, and the round trip begins with the key. If no weights ship for a
+system, they are random: that costs the same."""
 import statistics
 import sys
 import tempfile
@@ -54,13 +55,42 @@ def drag(page, n, moves=60):
     return page.page.evaluate("window.times"), kernel
 
 
+KEYS = """n => {
+  const img = document.querySelectorAll('img.scgan-picture, .scgan-picture img')[n]
+  window.times = []
+  document.addEventListener('keydown', () => { window.began = performance.now() }, true)
+  img.addEventListener('load', () => window.times.push(performance.now() - window.began))
+}"""
+
+
+def slide(page, n, moves=60):
+    "The same for a slider of ipywidgets: single steps by the keyboard, each answered before the next."
+    from tests.browser.test_studio import settle
+    handle = page.page.locator(".widget-slider", has_text="Smiling").nth(n).locator(".noUi-handle")
+    handle.scroll_into_view_if_needed(); settle(page); page.page.evaluate(KEYS, n)
+    handle.focus(); kernel = []
+    for i in range(moves):
+        page.page.keyboard.press("ArrowRight" if i//15 % 2 else "ArrowLeft")
+        page.page.wait_for_timeout(500) # no polling meanwhile: it takes time from the page
+        kernel.append(float(page.page.locator("[role=status]", has_text="ms on").nth(n).inner_text().split()[0]))
+    return page.page.evaluate("window.times"), kernel
+
+
 OPEN = dict(sca_gan="""from scgan_nb.widgets.studio import weights_of
 from scgan_nb.trainers.sca_gan import SCAGAN
 from scgan_nb.worlds.people import People
 found = weights_of("sca_gan")
 box = studio(found if found != "sca_gan" else SCAGAN.for_data(People((128, 96), place="same")).eval())
 box.panels["pose"].state.load(box.data[8])
-box""")
+box""", secgan="""from scgan_nb.widgets.studio import weights_of
+from scgan_nb.trainers.secgan import SeCGAN
+from scgan_nb.worlds.faces import Faces
+found = weights_of("secgan")
+if found == "secgan":
+    data = Faces(64, seed=1, **SeCGAN.configs["faces"].opens)
+    found = SeCGAN.for_data(data, "faces", twin=False).eval()
+studio(found)""")
+MEASURE = dict(sca_gan=drag, secgan=slide)
 
 
 def main(*chosen):
@@ -74,12 +104,12 @@ def main(*chosen):
         with sync_playwright() as p:
             browser = p.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
             print(f"{'ms':24}{'kernel, median':>16}{'round trip, median':>20}{'nine of ten below':>20}")
-            for name in chosen or ("scgan", "semantic_composition", "sca_gan"):
+            for name in chosen or ("scgan", "semantic_composition", "sca_gan", "secgan"):
                 cells = ["from scgan_nb.widgets.studio import studio", OPEN.get(name, f"studio({name!r})")]
                 page = Page(server, browser, f"{name}.ipynb", cells, height=1400)
                 page.run_all()
-                page.page.wait_for_selector(".scgan-live", timeout=120_000)
-                trips, kernel = (drag if name == "sca_gan" else measure)(page, 0)
+                page.page.wait_for_selector(".scgan-picture", timeout=120_000)
+                trips, kernel = MEASURE.get(name, measure)(page, 0)
                 page.close()
                 middle = [statistics.median(x) for x in (kernel, trips)]
                 print(f"{name:24}{middle[0]:>16.0f}{middle[1]:>20.0f}{percentile(trips, .9):>20.0f}")
