@@ -184,3 +184,24 @@ def test_cache_of_scenes_gives_the_same_cuts(coco, tmp_path):
         torch.manual_seed(seed); a = data.augmented(64).batch([1, 12])
         torch.manual_seed(seed); b = fast.augmented(64).batch([1, 12])
         assert all(torch.equal(a[k], b[k]) for k in a) and set(a) == {"image", "mask", "instance"}
+
+
+def test_the_command_trains_both_stages_of_secgan(celeba, tmp_path):
+    "Photographs, label maps and a file of attributes in the true format: a parser, then the twins."
+    from scgan_nb import cli
+    from scgan_nb.trainers.secgan import ATTGAN13, SeCGAN
+    root, names, n = tmp_path/"hq", sorted({*ATTGAN13, "Smiling", "Wearing_Hat"}), 6
+    root.mkdir()
+    for k in range(n):
+        for ending in ("jpg", "png"): shutil.copy(celeba/f"{k % 2}.{ending}", root/f"{k}.{ending}")
+    signs = torch.randint(2, (n, len(names)), generator=torch.Generator().manual_seed(0))*2 - 1
+    rows = [f"{k}.jpg  {'  '.join(f'{v:2}' for v in row)}" for k, row in enumerate(signs.tolist())]
+    (root/"CelebAMask-HQ-attribute-anno.txt").write_text("\n".join([str(n), " ".join(names), *rows]) + "\n")
+    small = "parser_width=4 seg_width=4 d_width=4 n_blocks=1 d_layers=3 n_critic=1"
+    common = dict(data="celebamask-hq", root=str(root), split="all", size=32, device="cpu", batch=2, steps=2, sample=0)
+    cli.scgan_train(system="secgan.parser", **common, width=4, out=str(tmp_path/"out"))
+    cli.scgan_train(system="secgan.twins", **common, width=4, set=small, out=str(tmp_path/"out"))
+    trained = SeCGAN.from_pretrained(tmp_path/"out"/"twins"/"weights")
+    data = CelebAMaskHQ(root, size=32, split="all", attrs=trained.attr_names)
+    assert trained.attr_names == ATTGAN13
+    assert trained.sample(trained.requests(data.batch([0, 1]))[5]).shape == (2, 3, 32, 32)

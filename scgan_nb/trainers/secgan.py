@@ -155,7 +155,7 @@ class SeCGANParser(System):
     "A face parser: logits of the parts of a face."
     name, Hyper, segments = "secgan.parser", ParserHyper, "parser"
     configs = dict(celebamask=ParserHyper, faces=FacesParser)
-    suits = dict(faces="faces")
+    suits = {"faces": "faces", "celebamask-hq": "celebamask"}
     ema = ships = ("parser",)
     colors:Tensor|None=None # (n, 3) uint8 palette of the masks, for sample grids; None: the house's
 
@@ -234,7 +234,8 @@ class SeCGAN(System):
     name, Hyper, reconstructs = "secgan", StarGANConfig, True
     configs = {"stargan": StarGANConfig, "stargan-constant": StarGANConstant, "attgan": AttGANConfig,
                "stgan": STGANConfig, "faces": FacesConfig}
-    suits = dict(faces="faces") # so that the command line opens faces with the attributes of the configuration
+    # so that the command line opens the data with the attributes of the configuration
+    suits = {"faces": "faces", "celebamask-hq": "stargan", "celeba": "stargan"}
 
     def build(self, h):
         for name, known in dict(targets=("hard", "soft"), real_masks=("hard", "soft"), rhythm=("same", "next")).items():
