@@ -158,6 +158,8 @@ class PoseStage(System):
             if isinstance(changes.get(what), str): check_features(changes[what], cls.STAND_IN, what)
         return super().for_data(data, config, parts, **changes)
 
+    def opens(self)->dict: return dict(place="same") # nobody can tell another wall from joints
+
 # %% ../../nbs/trainers/30_sca_gan.ipynb #31d897a5
 @patch
 def need(self:PoseStage,

@@ -4,7 +4,7 @@ Milliseconds, the median; both forms take turns, so that what else runs on the m
 processor, with two it is the time on the clock. The last column is what folding itself takes.
 
 `paint` of SCA-GAN is another pose of a person whose style was read before, and of SeCGAN another edit of a face. If no weights ship for
-them, they are random.
+SeCGAN, they are random.
 """
 import statistics
 import time
@@ -13,20 +13,17 @@ import torch
 
 from scgan_nb.core.batch import Batch
 from scgan_nb.core.system import load_system
-from scgan_nb.trainers.sca_gan import SCAGAN
 from scgan_nb.trainers.secgan import SeCGAN
 from scgan_nb.widgets.studio import shown_with, weights_of
 from scgan_nb.worlds.faces import Faces
-from scgan_nb.worlds.people import People
 from tests.bench.look_up import blobs
 
-SYSTEMS = ("scgan-faces-64", "semantic-composition-scenes-64", "sca_gan", "secgan")
-RANDOM = dict(sca_gan=lambda: SCAGAN.for_data(People((128, 96), place="same")),
-              secgan=lambda: SeCGAN.for_data(Faces(64, **SeCGAN.configs["faces"].opens), "faces", twin=False))
+SYSTEMS = ("scgan-faces-64", "semantic-composition-scenes-64", "sca-gan-people-128x96", "secgan")
+RANDOM = dict(secgan=lambda: SeCGAN.for_data(Faces(64, **SeCGAN.configs["faces"].opens), "faces", twin=False))
 
 
 def opened(name):
-    found = weights_of(name)
+    found = weights_of(name) if name in RANDOM else name
     return RANDOM[found]().eval() if found in RANDOM else load_system(found)
 
 

@@ -4,8 +4,8 @@ The round trip begins when the browser sends a piece of a stroke, and ends when 
 The kernel's part is reading, painting and compressing, as the studio measures it.
 
 For SCA-GAN a joint is dragged, at 128 x 96 and with the style of the source read before: `python -m tests.bench.studio
-sca_gan`. For SeCGAN a slider is moved by the keyboard, and the round trip begins with the key. If no weights ship for a
-system, they are random: that costs the same."""
+sca_gan`. For SeCGAN a slider is moved by the keyboard, and the round trip begins with the key. If no weights ship for it,
+they are random: that costs the same."""
 import statistics
 import sys
 import tempfile
@@ -76,11 +76,7 @@ def slide(page, n, moves=60):
     return page.page.evaluate("window.times"), kernel
 
 
-OPEN = dict(sca_gan="""from scgan_nb.widgets.studio import weights_of
-from scgan_nb.trainers.sca_gan import SCAGAN
-from scgan_nb.worlds.people import People
-found = weights_of("sca_gan")
-box = studio(found if found != "sca_gan" else SCAGAN.for_data(People((128, 96), place="same")).eval())
+OPEN = dict(sca_gan="""box = studio("sca_gan")
 box.panels["pose"].state.load(box.data[8])
 box""", secgan="""from scgan_nb.widgets.studio import weights_of
 from scgan_nb.trainers.secgan import SeCGAN

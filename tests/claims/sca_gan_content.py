@@ -55,7 +55,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--edge-steps", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=1200)
-    parser.add_argument("--n", type=int, default=500, help="unseen pairs to judge")
+    parser.add_argument("--n", type=int, default=300, help="unseen pairs to judge")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     runs = [scores(args.out, seed, args.edge_steps, args.steps, args.n) for seed in range(args.seeds)]
