@@ -153,7 +153,10 @@ def test_save_and_load(studio, tmp_path):
     assert files == ["scgan_0001.json", "scgan_0001.png"]
     assert path.read_bytes() == (studio.server.folder/"studio"/files[1]).read_bytes()
     click(studio, 0, "undo")
-    assert not np.array_equal(seen(studio, 0), saved)
+    for _ in range(100): # a download keeps the page busy, so the answer may come after a pause
+        if not np.array_equal(seen(studio, 0), saved): break
+        page.wait_for_timeout(100)
+    else: assert False, "undo changed nothing"
     with page.expect_file_chooser() as chooser: page.locator("button", has_text="load (").first.click()
     chooser.value.set_files(path)
     settle(studio)
