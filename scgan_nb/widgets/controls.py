@@ -22,7 +22,7 @@ from .state import as_file
 
 # %% auto #0
 __all__ = ['Panel', 'inside', 'close_inside', 'note', 'AttributePanel', 'latent', 'walk', 'LatentPanel', 'uploaded', 'as_text',
-           'from_text', 'Gallery']
+           'from_text', 'Gallery', 'SampleRow']
 
 # %% ../../nbs/widgets/02_controls.ipynb #4c310d3d
 class Panel(VBox):
@@ -291,3 +291,50 @@ class Gallery(Panel):
             self._choose(end, as_text(uploaded(bytes(file["content"]), self.size, file["name"])))
             self.message.value = f"{end}: {file['name']}"
         except ValueError as e: self.message.value = str(e)
+
+# %% ../../nbs/widgets/02_controls.ipynb #3889e74b
+class SampleRow(Panel):
+    "A row of samples with a button below each, the next ones, and an upload; `chosen` is the number that is marked."
+    chosen = None
+
+    def make_row(self,
+        data, # a dataset
+        size:Size, # of the network
+        n:int=6, # images in the row
+        side:int=56, # pixels of the width of each on the screen
+    )->list: # two rows of widgets; call `turn` once the panel is there
+        "Make the controls."
+        self.data, self.size, self.first = data, pair(size), 0
+        self.cells = [(Image(format="png", width=side, height=round(side*self.size[0]/self.size[1])),
+                       Button(layout=Layout(width=f"{side}px"))) for _ in range(n)]
+        for i, (_, b) in enumerate(self.cells): b.on_click(lambda _, i=i: self.choose(self._number(i)))
+        self.others = Button(description="others", icon="refresh", tooltip="the next samples",
+                             layout=Layout(width="8em"))
+        self.others.on_click(lambda _: self.turn(self.first + n))
+        self.upload = FileUpload(accept="image/*", description="own photograph", layout=Layout(width="15em"))
+        self.upload.observe(self._uploaded, "value")
+        wrap = Layout(flex_flow="row wrap")
+        cells = [VBox(cell, layout=Layout(margin="0 4px 4px 0")) for cell in self.cells]
+        return [HBox(cells, layout=wrap), HBox([self.others, self.upload], layout=wrap)]
+
+    def _number(self, i): return (self.first + i) % len(self.data)
+    def images(self, numbers:list[int]): return self.data.batch(numbers)["image"]
+
+    def choose(self,
+        sample:int, # its number
+    ):
+        "Take a sample."
+        self.value = sample
+
+    def turn(self,
+        first:int, # number of a sample
+    ):
+        "Show the samples from a number on."
+        self.first = first % len(self.data)
+        numbers = [self._number(i) for i in range(len(self.cells))]
+        for (p, b), x, k in zip(self.cells, self.images(numbers), numbers):
+            p.value, b.description = Picture(x).encoded(), str(k)
+        self._mark()
+
+    def _mark(self):
+        for i, (_, b) in enumerate(self.cells): b.button_style = "primary" if self.chosen == self._number(i) else ""

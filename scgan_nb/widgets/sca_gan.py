@@ -18,7 +18,7 @@ from ..core.registry import register
 from ..core.show import Picture
 from ..core.values import Range, check_value
 from ..datasets.files import Frame, read_picture
-from .controls import LatentPanel, Panel, as_text, from_text, note
+from .controls import LatentPanel, Panel, SampleRow, as_text, from_text, note
 from .pose_state import JOINTS, PoseState, fitted, pose_of
 from .state import as_file
 from .studio import Studio
@@ -145,7 +145,7 @@ def joints_in_cut(
     return pose.masked_fill(((pose < -.5) | (pose > ends - .5)).any(1, keepdim=True), float("nan"))
 
 # %% ../../nbs/widgets/32_sca_gan.ipynb #c00adbe4
-class SourcePanel(Panel):
+class SourcePanel(SampleRow):
     "The person to be moved. Value: `image`, the number of a sample or a text; `pose`, the joints of an own photograph."
     KEYS = "source_image", "source_pose"
     def __init__(self,
@@ -156,29 +156,16 @@ class SourcePanel(Panel):
         side:int=56, # pixels of the width of each on the screen
         editor:int=300, # pixels of the longer side of an own photograph
     ):
-        self.data, self.size, self.first, self._full = data, pair(size), 0, None
-        self._image, self._photo = sample, None
+        row = self.make_row(data, size, n, side)
+        self.chosen, self._photo, self._full, self.message = sample, None, None, note("")
         self.joints = PoseState(self._sample(sample)[1], self.size) # of an own photograph
-        self.cells = [(Image(format="png", width=side, height=round(side*self.size[0]/self.size[1])),
-                       Button(layout=Layout(width=f"{side}px"))) for _ in range(n)]
-        for i, (_, b) in enumerate(self.cells): b.on_click(lambda _, i=i: self.choose(self._number(i)))
-        self.others = Button(description="others", icon="refresh", tooltip="the next samples",
-                             layout=Layout(width="8em"))
-        self.others.on_click(lambda _: self.turn(self.first + n))
-        self.upload = FileUpload(accept="image/*", description="own photograph", layout=Layout(width="15em"))
-        self.upload.observe(self._uploaded, "value")
-        self.message = note("")
         self.placing = dragging(self.joints, side=editor, place=self._placed)
         ask = note("Put every joint where it is on the photograph; hide those that cannot be seen.")
         self.place = VBox([ask, self.placing], layout=Layout(display="none"))
         self._end = self.joints.on_change(self.moved)
-        wrap = Layout(flex_flow="row wrap")
-        cells = [VBox(cell, layout=Layout(margin="0 4px 4px 0")) for cell in self.cells]
-        buttons = HBox([self.others, self.upload], layout=wrap)
-        super().__init__([HBox(cells, layout=wrap), buttons, self.message, self.place], self.read())
+        super().__init__([*row, self.message, self.place], self.read())
         self.turn(sample)
 
-    def _number(self, i): return (self.first + i) % len(self.data)
     def _placed(self, pose): return joints_in_cut(pose, self._full or self.size, self.size)
 
     def _sample(self, i):
@@ -186,23 +173,15 @@ class SourcePanel(Panel):
         image, pose = (sample[k] for k in (self.KEYS if self.KEYS[0] in sample else ("image", "pose")))
         return image, pose
 
-    def turn(self,
-        first:int, # number of a sample
-    ):
-        "Show the samples from a number on."
-        self.first = first % len(self.data)
-        for i, (picture, button) in enumerate(self.cells):
-            picture.value = Picture(self._sample(self._number(i))[0]).encoded()
-            button.description = str(self._number(i))
-        self._mark()
+    def images(self, numbers): return [self._sample(i)[0] for i in numbers]
 
     def _mark(self):
-        for i, (_, b) in enumerate(self.cells): b.button_style = "primary" if self._image == self._number(i) else ""
+        super()._mark()
         self.place.layout.display = "none" if self._photo is None else ""
 
     def read(self):
         own = self._photo is not None
-        return dict(image=as_text(self._photo) if own else self._image, pose=self.joints.as_json() if own else None)
+        return dict(image=as_text(self._photo) if own else self.chosen, pose=self.joints.as_json() if own else None)
 
     def show(self, value):
         if not isinstance(value, dict) or set(value) != {"image", "pose"}:
@@ -214,13 +193,13 @@ class SourcePanel(Panel):
             if pose is not None:
                 raise ValueError("source: a sample of the dataset has its own joints, so pose must be null")
         if photo is not None: self.joints.restore(pose); self.placing.put_behind(photo)
-        self._image, self._photo = None if photo is not None else image, photo
+        self.chosen, self._photo = None if photo is not None else image, photo
         self._mark()
 
     @property
     def source(self)->tuple[Tensor, Tensor]: # (3, H, W) in [-1, 1] and (18, 2)
         "The image and its joints."
-        return self._sample(self._image) if self._photo is None else (self._photo, self.joints.pose)
+        return self._sample(self.chosen) if self._photo is None else (self._photo, self.joints.pose)
 
     def choose(self,
         sample:int, # its number

@@ -10,19 +10,19 @@ from typing import NamedTuple
 import torch
 from ..core.extras import need
 need("scgan_nb.widgets", "ipywidgets") # before it is imported
-from ipywidgets import Button, FileUpload, FloatSlider, GridBox, HBox, Image, Layout, ToggleButtons, VBox
+from ipywidgets import Button, FloatSlider, GridBox, Layout, ToggleButtons
 from torch import Tensor, nn
 
 from ..core.batch import Batch
-from ..core.pixels import Size, pair
+from ..core.pixels import Size
 from ..core.registry import register
-from ..core.show import Picture, colorize, palette
+from ..core.show import colorize, palette
 from ..core.system import System, load_system
 from ..core.values import Range, check_value
 from ..datasets.edits import rivals
 from ..metrics.features import judge_roles, load_judge
 from ..trainers.secgan import SeCGAN, SeCGANParser, names_of
-from .controls import Panel, as_text, from_text, note, uploaded
+from .controls import Panel, SampleRow, as_text, from_text, note, uploaded
 from .studio import Studio
 
 # %% auto #0
@@ -130,7 +130,7 @@ def reader_of(
     return Reader(net.to(system.device), classes, palette(len(classes)) if colors is None else colors)
 
 # %% ../../nbs/widgets/40_secgan.ipynb #da60a36f
-class FacePanel(Panel):
+class FacePanel(SampleRow):
     "The face to be edited. Value: the number of a sample, or a photograph as text."
     def __init__(self,
         data, # a dataset
@@ -139,50 +139,24 @@ class FacePanel(Panel):
         n:int=6, # images in the row
         side:int=56, # pixels of the width of each on the screen
     ):
-        self.data, self.size, self.reader, self.first, self._chosen = data, pair(size), reader, 0, 0
-        self.cells = [(Image(format="png", width=side, height=round(side*self.size[0]/self.size[1])),
-                       Button(layout=Layout(width=f"{side}px"))) for _ in range(n)]
-        for i, (_, b) in enumerate(self.cells): b.on_click(lambda _, i=i: setattr(self, "value", self._number(i)))
-        self.others = Button(description="others", icon="refresh", tooltip="the next samples",
-                             layout=Layout(width="8em"))
-        self.others.on_click(lambda _: self.turn(self.first + n))
-        self.upload = FileUpload(accept="image/*", description="own photograph", layout=Layout(width="15em"))
-        self.upload.observe(self._uploaded, "value")
-        self.message = note("")
-        wrap = Layout(flex_flow="row wrap")
-        cells = [VBox(cell, layout=Layout(margin="0 4px 4px 0")) for cell in self.cells]
-        super().__init__([HBox(cells, layout=wrap), HBox([self.others, self.upload], layout=wrap), self.message], 0)
+        self.reader, self.chosen, self.message = reader, 0, note("")
+        super().__init__([*self.make_row(data, size, n, side), self.message], 0)
         self.turn(0)
 
-    def _number(self, i): return (self.first + i) % len(self.data)
-
-    def turn(self,
-        first:int, # number of a sample
-    ):
-        "Show the samples from a number on."
-        self.first = first % len(self.data)
-        samples = self.data.batch([self._number(i) for i in range(len(self.cells))])["image"]
-        for i, ((p, b), x) in enumerate(zip(self.cells, samples)):
-            p.value, b.description = Picture(x).encoded(), str(self._number(i))
-        self._mark()
-
-    def _mark(self):
-        for i, (_, b) in enumerate(self.cells): b.button_style = "primary" if self._chosen == self._number(i) else ""
-
-    def read(self): return self._chosen
+    def read(self): return self.chosen
 
     def show(self, value):
         if isinstance(value, str): from_text(value, self.size)
         else: check_value("face", value, int, Range(0, len(self.data) - 1))
-        self._chosen, self.message.value = value, ""
+        self.chosen, self.message.value = value, ""
         self._mark()
 
     def face(self,
         names:list[str], # of the attributes
     )->tuple[Tensor, Tensor|None]: # (3, H, W) in [-1, 1]; (1, A), or None where they are not known
         "The chosen face, and its attributes."
-        if isinstance(self._chosen, str): return from_text(self._chosen, self.size), None
-        sample = self.data[self._chosen]
+        if isinstance(self.chosen, str): return from_text(self.chosen, self.size), None
+        sample = self.data[self.chosen]
         if "attrs" not in sample or set(names) - set(self.data.attr_names): return sample["image"], None
         return sample["image"], sample["attrs"][None, [self.data.attr_names.index(n) for n in names]]
 
