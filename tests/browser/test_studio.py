@@ -149,7 +149,7 @@ def test_save_and_load(studio, tmp_path):
     link.wait_for()
     with page.expect_download() as got: link.click()
     path = tmp_path/"mine.png"; got.value.save_as(path)
-    files = sorted(p.name for p in (studio.server.folder/"studio").iterdir())
+    files = sorted(p.name for p in (studio.server.folder/"studio").glob("scgan_*"))
     assert files == ["scgan_0001.json", "scgan_0001.png"]
     assert path.read_bytes() == (studio.server.folder/"studio"/files[1]).read_bytes()
     click(studio, 0, "undo")
