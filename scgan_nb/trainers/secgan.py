@@ -439,6 +439,12 @@ def baselines(self:SeCGAN, batch:Batch)->dict[str, Tensor]: return dict(copy=bat
 
 @patch
 @torch.no_grad()
+def twin_masks(self:SeCGAN, batch:Batch)->Tensor: # (B, H, W) ids
+    "What the twin makes of the masks of photos: where the edits should have their parts."
+    return self.seg_generator(self.masks(self.parser(batch["image"])), self.asked(batch)).argmax(1)
+
+@patch
+@torch.no_grad()
 def reconstruct(self:SeCGAN, batch:Batch)->Tensor:
     "The edit by 0, which should equal the photo."
     return self.paint(self.read(Batch(image=batch["image"])))
