@@ -280,8 +280,8 @@ class EditPair(PairMean):
     ):
         "Add edits and their sources."
         if edits.shape != sources.shape:
-            raise ValueError(f"edits of shape {tuple(edits.shape)} and sources of shape {tuple(sources.shape)} cannot be "
-                             f"compared: resize one of them first")
+            raise ValueError(f"edits of shape {tuple(edits.shape)} and sources of shape {tuple(sources.shape)} cannot "
+                             f"be compared: resize one of them first")
         scores = self.score(check_pictures(edits), check_pictures(sources)).double()
         there = ~scores.isnan()
         self.total += scores[there].sum(); self.n += there.sum(); self.skipped += (~there).sum()
@@ -330,8 +330,8 @@ class BackgroundChange(EditPair):
     ):
         super().__init__(f"background_change[{judge_name(segmentor, name, 'segmentor')}]")
         if "background" not in segmentor.classes:
-            raise ValueError(f"{self.name}: the segmentor knows no background, only {', '.join(segmentor.classes)}: choose "
-                             f"one that does")
+            raise ValueError(f"{self.name}: the segmentor knows no background, only {', '.join(segmentor.classes)}: "
+                             f"choose one that does")
         self.segmentor, self.behind = segmentor, list(segmentor.classes).index("background")
 
     def score(self, a, b):
