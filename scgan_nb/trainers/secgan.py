@@ -116,18 +116,20 @@ class STGANConfig(AttGANConfig):
 # %% ../../nbs/trainers/40_secgan.ipynb #cb960c61
 @dataclass(frozen=True)
 class FacesConfig(StarGANConfig):
-    "A small SeCGAN for drawn faces at 64 px."
-    recipe = Recipe(batch=8, epochs=20, decay_epochs=10, epoch=8000, ema=.999)
+    "A small SeCGAN for drawn faces at 64 px, with the backbone STGAN."
+    recipe = Recipe(batch=8, epochs=16, decay_epochs=8, epoch=8000, ema=.999)
     opens = dict(attrs=["Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair", "Male", "Young", "Bangs", "Smiling",
                         "Eyeglasses", "Beard"])
     attrs:list[str]|int=field(default_factory=lambda: list(FacesConfig.opens["attrs"]))
     size:Size=64
+    backbone:str="stgan"
     width:int=24
     seg_width:int|None=16
-    n_blocks:int=4
-    d_layers:int|None=5
+    g_layers:int=3
+    d_layers:int|None=4
     parser_width:int=FacesParser.width
-    sc_warmup:int=2000
+    lambda_rec:float=50.0
+    sc_warmup:int=1000
     n_critic:int=1
     lr:float=5e-4
 
