@@ -100,7 +100,7 @@ class OfficialImages(ImagesConfig):
 @dataclass(frozen=True)
 class PeopleEdges(EdgesConfig):
     "Stage `edges` for drawn people at 128 x 96."
-    opens = dict(place="same")
+    opens = dict(place="studio")
     recipe = Recipe(batch=8, epochs=10, decay_epochs=6, epoch=4000, to_zero=True)
     size:Size=(128, 96)
     width:int=12
@@ -113,7 +113,7 @@ class PeopleEdges(EdgesConfig):
 @dataclass(frozen=True)
 class PeopleImages(ImagesConfig):
     "Stage `images` for drawn people at 128 x 96."
-    opens = dict(place="same")
+    opens = dict(place="studio")
     recipe = Recipe(batch=4, epochs=16, decay_epochs=8, epoch=4000, ema=0.998, to_zero=True)
     size:Size=(128, 96)
     width:int=16
@@ -158,7 +158,7 @@ class PoseStage(System):
             if isinstance(changes.get(what), str): check_features(changes[what], cls.STAND_IN, what)
         return super().for_data(data, config, parts, **changes)
 
-    def opens(self)->dict: return dict(place="same") # nobody can tell another wall from joints
+    def opens(self)->dict: return dict(place="studio") # nobody can tell another wall from joints
 
 # %% ../../nbs/trainers/30_sca_gan.ipynb #31d897a5
 @patch

@@ -18,9 +18,11 @@ from scgan_nb.worlds.people_params import (
     with_people_attrs, with_pose)
 
 # %% auto #0
-__all__ = ['People']
+__all__ = ['STUDIO', 'People']
 
 # %% ../../nbs/worlds/30_people.ipynb #303a9ee0
+STUDIO = dict(wall=7, backdrop=0, wall_x=0., azimuth=.3, elevation=.6) # light grey, the lamp on the right
+
 @register("datasets")
 class People(DrawnWorld):
     "Procedural pairs of images of one person in two poses; sample i is a pure function of (seed, i)."
@@ -37,15 +39,20 @@ class People(DrawnWorld):
         keys:tuple=(), # extras for each batch: 'edge', 'depth'
         views:int=4, # consecutive pairs that show the same person
         device="cpu", # where `batch` draws
-        place:str="own", # "own": wall and light of each image; "same": the target has those of its source
+        place:str="own", # "own": wall and light of each image; "same": the target has those of its source; "studio": one
+                         # light wall for all
     ):
-        if place not in ("own", "same"): raise ValueError(f"People: place={place!r}: choose own or same")
+        if place not in ("own", "same", "studio"):
+            raise ValueError(f"People: place={place!r}: choose own, same or studio")
         super().__init__(PEOPLE, size, seed, n, attrs, keys, device)
         self.views, self.place = views, place
 
     def draw_params(self, i:Tensor)->dict:
         p = people_params(self.seed, i, self.views)
-        return p if self.place == "own" else p | {f"target_{k}": p[f"source_{k}"] for k in PLACE}
+        if self.place == "own": return p
+        there = {k: p[f"source_{k}"] for k in PLACE}
+        if self.place == "studio": there = {k: torch.full_like(v, STUDIO[k]) for k, v in there.items()}
+        return p | {f"{role}_{k}": v for role in ROLES for k, v in there.items()}
 
     def moved(self, params:dict, name:str, on:bool)->dict: return with_people_attrs(params, **{name: on})
     def tags(self, i:Tensor)->dict: return dict(index=i, identity=i//self.views)
