@@ -66,8 +66,8 @@ class SCGANCode(SCGANPaper):
 # %% ../../nbs/trainers/10_scgan.ipynb #73dda410
 @dataclass(frozen=True)
 class SCGANFaces(SCGANPaper):
-    "A small SCGAN for drawn faces at 64 px, about an hour on one core."
-    recipe = Recipe(batch=8, epochs=115, decay_epochs=55, epoch=800, ema=0.999)
+    "A small SCGAN for drawn faces at 64 px, about five hours on one core."
+    recipe = Recipe(batch=8, epochs=96, decay_epochs=46, epoch=4000, ema=0.999)
     opens = dict(labels="portrait10",
                  attrs=["Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young", "Gray_Hair", "Beard"])
     classes:list[str]|int=field(default_factory=lambda: list(PORTRAIT10.classes))

@@ -39,8 +39,7 @@ class People(DrawnWorld):
         keys:tuple=(), # extras for each batch: 'edge', 'depth'
         views:int=4, # consecutive pairs that show the same person
         device="cpu", # where `batch` draws
-        place:str="own", # "own": wall and light of each image; "same": the target has those of its source; "studio": one
-                         # light wall for all
+        place:str="own", # wall and light: each image its "own"; the "same" for both of a pair; a "studio" for all
     ):
         if place not in ("own", "same", "studio"):
             raise ValueError(f"People: place={place!r}: choose own, same or studio")
