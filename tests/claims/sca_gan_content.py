@@ -13,7 +13,7 @@ from scgan_nb.metrics.evaluate import evaluate
 from scgan_nb.trainers.sca_gan import SCAGAN, SCAGANEdges
 from scgan_nb.trainers.trainer import Trainer
 from scgan_nb.worlds.people import People
-from tests.claims import interval
+from tests.claims import report
 
 SIZE, UNSEEN = (64, 48), 1
 METRICS = dict(ssim=1, **{"masked_ssim[mask]": 1, "perceptual[people-cnn]": -1, "pckh[people-detector]": 1,
@@ -59,13 +59,7 @@ def main():
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     runs = [scores(args.out, seed, args.edge_steps, args.steps, args.n) for seed in range(args.seeds)]
-    print(f"{'':32}{'with':>8}{'without':>9}  difference, 95 % interval")
-    for name, sign in METRICS.items():
-        with_, without = ([run[c][name] for run in runs] for c in (True, False))
-        mean, half = interval([a - b for a, b in zip(with_, without)])
-        verdict = "no difference shown" if abs(mean) <= half else "better" if mean*sign > 0 else "worse"
-        average = [sum(v)/len(v) for v in (with_, without)]
-        print(f"{name:32}{average[0]:8.3f}{average[1]:9.3f}  {mean:+.3f} +- {half:.3f}  {verdict} with edges")
+    report("", runs, METRICS, "edges")
 
 
 if __name__ == "__main__": main()

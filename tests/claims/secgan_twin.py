@@ -1,7 +1,7 @@
 """Does the twin help? SeCGAN on drawn faces of 32x32, with the semantic branch and with its backbone alone.
 
-Two backbones, StarGAN and STGAN. Both forms have the same networks for photos, data, steps and seeds, and the same parser
-where they use one. Runs go on where they were stopped:
+Two backbones, StarGAN and STGAN. Both forms have the same networks for photos, data, steps and seeds, and one parser
+serves all runs, which go on where they were stopped:
 
     python -m tests.claims.secgan_twin --out out/claims
 """
@@ -14,7 +14,7 @@ from scgan_nb.metrics.evaluate import evaluate
 from scgan_nb.trainers.secgan import FacesConfig, SeCGAN, SeCGANParser
 from scgan_nb.trainers.trainer import Trainer
 from scgan_nb.worlds.faces import Faces
-from tests.claims import interval
+from tests.claims import report
 
 SIZE, UNSEEN = 32, 1
 SMALL = dict(d_layers=4, n_critic=1, sc_warmup=500, lr=5e-4)
@@ -64,13 +64,7 @@ def main():
     network = trained(SeCGANParser.for_data(faces(0, 8)), out/"parser", args.parser_steps, 0)
     for backbone in BACKBONES:
         runs = [scores(out, backbone, seed, network, args.steps, args.n) for seed in range(args.seeds)]
-        print(f"{backbone:32}{'with':>8}{'without':>9}  difference, 95 % interval")
-        for name, sign in METRICS.items():
-            with_, without = ([run[c][name] for run in runs] for c in (True, False))
-            mean, half = interval([a - b for a, b in zip(with_, without)])
-            verdict = "no difference shown" if abs(mean) <= half else "better" if mean*sign > 0 else "worse"
-            average = [sum(v)/len(v) for v in (with_, without)]
-            print(f"{name:32}{average[0]:8.3f}{average[1]:9.3f}  {mean:+.3f} +- {half:.3f}  {verdict} with the twin")
+        report(backbone, runs, METRICS, "the twin")
 
 
 if __name__ == "__main__": main()
