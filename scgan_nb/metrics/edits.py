@@ -255,7 +255,7 @@ class EditMasks(SegmentationScore):
             true = lambda b: true_edits(data, b["index"], change(b), names)["mask"].to(b["image"].device)
             found.append(cls(score.segmentor, data.classes, true, score.table))
         if {"parser", "seg_generator"} <= set(system.networks) - set(system.absent): # it still has its twin
-            found.append(cls(copy.deepcopy(system.parser).eval(), system.classes, system.twin_masks, name="twin"))
+            found.append(cls(copy.deepcopy(system.parser).eval(), system.parts, system.twin_masks, name="twin"))
         return found
 
 # %% ../../nbs/metrics/40_edits.ipynb #72cc3490

@@ -243,7 +243,7 @@ class SeCGAN(System):
         for name, known in dict(targets=("hard", "soft"), real_masks=("hard", "soft"), rhythm=("same", "next")).items():
             value = vars(h)[name]
             if value not in known: raise ValueError(f"{name}={value!r}: choose {' or '.join(known)}")
-        self.attr_names, parts = names_of(h.attrs, "attribute"), names_of(h.classes, "class")
+        self.attr_names, self.parts = names_of(h.attrs, "attribute"), names_of(h.classes, "class")
         if not self.attr_names:
             raise ValueError("attrs is empty, and secgan edits attributes: give data with attributes")
         self.size, a = h.size, len(self.attr_names)
@@ -253,11 +253,11 @@ class SeCGAN(System):
         self.generator, self.discriminator = make(h.width, h.d_width, 0)
         ds, gs = ("discriminator",), ("generator",)
         self.frozen, self.takes = ((), {}) if not h.twin else (("parser",), dict(parser="parser.parser"))
-        self.colors = PARTS12.palette if parts == list(PARTS12.classes) else None # of the masks in sample grids
+        self.colors = PARTS12.palette if self.parts == list(PARTS12.classes) else None # of the masks in sample grids
         if h.twin:
             width = h.seg_width or h.width
-            self.seg_generator, self.seg_discriminator = make(width, width, len(parts))
-            self.parser = Parser(len(parts), h.parser_width)
+            self.seg_generator, self.seg_discriminator = make(width, width, len(self.parts))
+            self.parser = Parser(len(self.parts), h.parser_width)
             ds, gs = (*ds, "seg_discriminator"), (*gs, "seg_generator")
         options, n = dict(lr=h.lr, betas=h.betas), h.n_critic
         if h.rhythm == "same": self.updates = [Update("critics", ds, **options), Update("editors", gs, n, **options)]
