@@ -273,18 +273,10 @@ class EditPair(PairMean):
         if "source_attrs" in batch: self.update(images, batch["image"])
         else: self.unedited += len(images)
 
-    @torch.no_grad()
-    def update(self,
-        edits:Tensor, # (B,3,H,W) uint8, or float in [-1, 1]
-        sources:Tensor, # the same shape
-    ):
-        "Add edits and their sources."
-        if edits.shape != sources.shape:
-            raise ValueError(f"edits of shape {tuple(edits.shape)} and sources of shape {tuple(sources.shape)} cannot "
-                             f"be compared: resize one of them first")
-        scores = self.score(check_pictures(edits), check_pictures(sources)).double()
+    def add(self, scores:Tensor): # (B,) float64
+        "Add the scores of edits; NaN is counted, not added."
         there = ~scores.isnan()
-        self.total += scores[there].sum(); self.n += there.sum(); self.skipped += (~there).sum()
+        super().add(scores[there]); self.skipped += (~there).sum()
 
     def compute(self)->dict[str, float]:
         "The mean, and the number of edits."

@@ -44,8 +44,11 @@ class PairMean(Metric):
         if a.shape != b.shape:
             raise ValueError(f"images of shapes {tuple(a.shape)} and {tuple(b.shape)} cannot be compared: resize one "
                              f"of them first")
-        scores = self.score(check_pictures(a), check_pictures(b))
-        self.total += scores.double().sum(); self.n += len(scores)
+        self.add(self.score(check_pictures(a), check_pictures(b)).double())
+
+    def add(self, scores:Tensor): # (B,) float64
+        "Add the scores of pairs."
+        self.total += scores.sum(); self.n += len(scores)
 
     def observe(self, batch:dict, images:Tensor):
         "Generated images against the `truth` of the batch."
