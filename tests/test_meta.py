@@ -83,6 +83,8 @@ NETWORKS = {"scgan.Generator": (dict(width=8), lambda n: n(x(2, 512), x(2, 5), x
             "backbones.STGANGenerator": (dict(width=8), lambda n: n.logits(x(2, 3, 64, 64), x(2, 13))),
             "backbones.STGANDiscriminator": (dict(width=8), lambda n: n(x(2, 3, 128, 128))),
             "secgan.Parser": (dict(table=[0]*10 + [1]*9), lambda n: n(x(2, 3, 64, 64))),
+            "secgan.BlendingGenerator": (dict(width=8), lambda n: n(x(2, 3, 64, 64), x(2, 13))),
+            "secgan.PairDiscriminator": (dict(width=8), lambda n: n(x(2, 3, 128, 128), x(2, 13), x(2, 13))),
             "judges.PictureClassifier": (dict(attr_names=["a", "b"]), lambda n: n(x(2, 3, 64, 64))),
             "judges.PictureUNet": (dict(size=64, width=8, out_channels=2, name=""), lambda n: n.decoded(n.maps(x(2, 3, 64, 64)))),
             "judges.PictureSegmentor": (dict(classes=["a", "b"]), lambda n: n(x(2, 3, 64, 64))),

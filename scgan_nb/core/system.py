@@ -300,6 +300,16 @@ def permutation(self:System,
     order = drawn.view(processes, count//processes, n)[:, micro].flatten().argsort()
     return order[rank*n:(rank + 1)*n]
 
+@patch
+def every(self:System,
+    k:int,
+    n:int, # samples in this part of the batch
+)->tuple[slice, float]: # rows of this part, maybe none; weight of their mean in this part's loss
+    "Every k-th sample, counted over all parts of a batch that is cut."
+    index, count = self.cut
+    rows = slice(-index*n % k, None, k)
+    return rows, count*len(range(n)[rows])/-(-n*count//k)
+
 # %% ../../nbs/core/05_system.ipynb #06e9a227
 @contextmanager
 def training_only(

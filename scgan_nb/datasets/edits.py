@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 # %% auto #0
-__all__ = ['ONE_OF', 'rivals', 'flipped', 'wish']
+__all__ = ['ONE_OF', 'rivals', 'flipped', 'mixed', 'wish']
 
 # %% ../../nbs/datasets/40_edits.ipynb #411f950e
 ONE_OF = (("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair"), ("Straight_Hair", "Wavy_Hair"),
@@ -38,6 +38,21 @@ def flipped(
     out[:, i] = on.to(attrs)
     for k in rivals(names, names[i]): out[:, k] *= (~on).to(attrs)
     return out
+
+# %% ../../nbs/datasets/40_edits.ipynb #d3cd4eaa
+def mixed(
+    attrs:Tensor, # (B, A) in {0, 1}
+    other:Tensor, # (B, A) in {0, 1} of other faces
+    names:list[str], # of the A attributes
+    take:Tensor, # (B, A) bool: which are wanted as the other face has them
+    exclusive:bool=False, # exactly one attribute holds, such as an expression
+)->Tensor: # (B, A) in {0, 1}
+    "The attributes of faces, some of them as other faces have them."
+    leader = list(range(len(names))) # of each attribute: whose decision it follows
+    for i, name in enumerate(names):
+        for k in rivals(names, name, exclusive):
+            leader = [min(leader[i], leader[k]) if n in (leader[i], leader[k]) else n for n in leader]
+    return torch.where(take[:, leader], other, attrs)
 
 # %% ../../nbs/datasets/40_edits.ipynb #a14c6a32
 def wish(

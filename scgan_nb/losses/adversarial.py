@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GAN_MODES', 'price', 'critic_loss', 'generator_loss', 'wasserstein_critic', 'wasserstein_generator', 'mix_images',
-           'critic_slopes', 'gradient_penalty']
+           'critic_slopes', 'gradient_penalty', 'r1_penalty']
 
 # %% ../../nbs/losses/00_adversarial.ipynb #d934b2d3
 from collections.abc import Callable
@@ -105,3 +105,12 @@ def gradient_penalty(
     "How far the critic's slope between real and generated images is from 1, squared, mean over the batch."
     slopes = critic_slopes(critic, real, fake, reduce, alpha)
     return (slopes - 1).square().mean()
+
+# %% ../../nbs/losses/00_adversarial.ipynb #d1290326
+def r1_penalty(
+    critic:Callable, # images (B,C,H,W) -> scores (B,...); called once
+    real:torch.Tensor, # (B,C,H,W)
+    reduce:str="sum", # over patches: "sum" or "mean"
+)->torch.Tensor: # scalar, float32 or float64
+    "The squared norm of the critic's gradient at real images, mean over the batch."
+    return critic_slopes(critic, real, real, reduce, real.new_ones(len(real), 1, 1, 1)).square().mean()

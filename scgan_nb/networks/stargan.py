@@ -46,16 +46,20 @@ class Discriminator(nn.Module, PyTorchModelHubMixin):
         self.classifier = (nn.Conv2d(channels[-1], c_dim, tuple(n//multiple for n in self.size), bias=False) if c_dim
                            else None)
 
-    def forward(self,
-        x:torch.Tensor, # (B,in_channels,H,W), images in [-1,1]
-    )->tuple: # src (B,H/2^n,W/2^n) unbounded, cls (B,c_dim) logits
-        "Scores and attribute logits of images."
+    def judge(self, x):
+        "src and cls as `forward` gives them, and the map (B,C,H/2^n,W/2^n) that src is computed from."
         if tuple(x.shape[-2:]) != self.size:
             raise ValueError(f"this discriminator was built for size={self.size}, got images of "
                              f"{tuple(x.shape[-2:])}: resize them or build Discriminator(size=...) anew")
         for conv in self.trunk: x = leaky_relu(conv(x), 0.01) # (B,2^(n-1)*width,H/2^n,W/2^n) at the end
         cls = x.new_zeros(len(x), 0) if self.classifier is None else self.classifier(x)[:, :, 0, 0]
-        return self.critic(x)[:, 0], cls
+        return self.critic(x)[:, 0], cls, x
+
+    def forward(self,
+        x:torch.Tensor, # (B,in_channels,H,W), images in [-1,1]
+    )->tuple: # src (B,H/2^n,W/2^n) unbounded, cls (B,c_dim) logits
+        "Scores and attribute logits of images."
+        return self.judge(x)[:2]
 
 # %% ../../nbs/networks/03_stargan.ipynb #c96294b9
 def repeat_over(

@@ -238,7 +238,7 @@ def generator_loss(self:SCGAN, batch:Batch)->dict[str, Tensor]:
 @patch
 def diversity(self:SCGAN, x_f:Tensor, batch:Batch)->Tensor:
     "The diversity term of every fourth sample."
-    rows, share = self.fourth(batch.n)
+    rows, share = self.every(4, batch.n)
     z = self.randn(batch.n, self.z_dim)[rows]
     if not len(z): return x_f.new_zeros(())
     some = Batch({k: batch[k][rows] for k in ("z", "target_attrs", "target_mask")})
@@ -247,7 +247,7 @@ def diversity(self:SCGAN, x_f:Tensor, batch:Batch)->Tensor:
 @patch
 def keep(self:SCGAN, x_f:Tensor, batch:Batch)->Tensor:
     "How far another hair colour moves hat, glasses, cloth and background, for every fourth sample."
-    rows, share = self.fourth(batch.n)
+    rows, share = self.every(4, batch.n)
     u = self.rand(batch.n, len(self.hair))[rows]
     if not len(u): return x_f.new_zeros(())
     some = Batch({k: batch[k][rows] for k in ("z", "target_attrs", "target_mask")})
@@ -255,13 +255,6 @@ def keep(self:SCGAN, x_f:Tensor, batch:Batch)->Tensor:
     c[:, self.hair] = (u == u.amax(1, keepdim=True)).to(c)
     moved = (x_f[rows] - self.fake(some | dict(target_attrs=c))).abs().mean(1, keepdim=True)*there
     return share*(moved.sum((2, 3))/there.sum((2, 3)).clamp(min=1)).mean()
-
-@patch
-def fourth(self:SCGAN, n:int)->tuple[slice, float]:
-    "Every fourth sample, counted over all parts of a batch that is cut, and the weight of this part in their mean."
-    index, count = self.cut
-    rows = slice(-index*n % 4, None, 4)
-    return rows, count*len(range(n)[rows])/-(-n*count//4)
 
 # %% ../../nbs/trainers/10_scgan.ipynb #7f696a2e
 @patch

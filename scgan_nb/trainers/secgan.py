@@ -11,15 +11,16 @@ from fastcore.basics import patch
 from torch import Tensor
 from torch.nn import functional as F
 from ..core.batch import Batch, check_batch
-from ..core.pixels import IGNORE, Size, pair
+from ..core.pixels import IGNORE, Size, at_least_float32, pair
 from ..core.registry import register
 from ..core.show import colorize
 from ..core.stages import Stage
 from ..core.system import Hyper, Recipe, System, Update
 from ..core.values import Range
-from ..datasets.edits import flipped, wish
+from ..datasets.edits import flipped, mixed, wish
 from ..datasets.labels import PARTS12
-from ..losses.adversarial import gradient_penalty, wasserstein_critic, wasserstein_generator
+from ..losses.adversarial import (critic_loss, generator_loss, gradient_penalty, r1_penalty,
+                                         wasserstein_critic)
 from ..losses.attributes import attribute_loss
 from ..losses.consistency import consistency_loss
 from ..losses.segmentation import segmentation_loss
@@ -62,7 +63,8 @@ class StarGANConfig(Hyper):
     "The hyper-parameters of SeCGAN; the defaults are those of the backbone StarGAN."
     recipe = Recipe(batch=16, epochs=200, decay_epochs=100, epoch=16_000) # 200,000 steps
     opens = dict(attrs=ATTGAN13)
-    ranges = {"n_blocks": Range(0, 64), "n_critic": Range(1, 1000), "g_layers": Range(1, 8), "d_layers": Range(1, 8)}
+    ranges = {"n_blocks": Range(0, 64), "n_critic": Range(1, 1000), "g_layers": Range(1, 8), "d_layers": Range(1, 8),
+              "share": Range(0, 1)}
     attrs:list[str]|int=field(default_factory=lambda: list(ATTGAN13)) # by name or number
     classes:list[str]|int=field(default_factory=lambda: list(PARTS12.classes)) # of the masks, as the parser has them
     size:Size=128 # height and width of the photos in pixels
@@ -75,14 +77,22 @@ class StarGANConfig(Hyper):
     d_layers:int|None=None # convolutions of the discriminator; None: the backbone's 6 or 5, less for small photos
     parser_width:int=16 # channels of the parser at full size
     twin:bool=True # False: the backbone alone, without masks
+    blend:bool=False # True: the generator of photos also says where it paints, see `BlendingGenerator`
+    pairs:bool=False # True: discriminators score photos together with attributes, see `PairDiscriminator`
+    up:str="transposed" # convolutions of AttGAN's and STGAN's decoders, or "bilinear": see `doubling`
+    fc_dim:int|None=None # hidden units of AttGAN's and STGAN's discriminators; None: 1024
+    share:float=1.0 # of the attributes that are wanted as another face has them; the others stay
     targets:str="hard" # of the semantic consistency: most probable classes, or "soft" probabilities
     real_masks:str="hard" # s_in: most probable classes of the parser, or its "soft" probabilities
     exclusive:bool=False # True: exactly one attribute holds, such as an expression
     attr_reduce:str="sum" # cross-entropy of attributes: "sum" over them, or their "mean"
     lambda_gp:float=10.0 # weight of the gradient penalty
+    lambda_r1:float=0.5 # weight of the penalty that takes its place with `pairs`
+    lambda_wrong:float=0.5 # weight of real photos with wrong attributes, with `pairs`
     lambda_cls_d:float=1.0 # weight of the attributes for discriminators
     lambda_cls_g:float=1.0 # weight of the attributes for generators
     lambda_rec:float=10.0 # weight of the reconstruction of photos
+    lambda_keep:float=0.0 # weight of the distance between edited and given photos
     lambda_rec_seg:float=10.0 # weight of the reconstruction of masks
     lambda_sc:float=1.0 # weight of the semantic consistency
     sc_warmup:int=20_000 # steps in which this weight rises from 0
@@ -117,19 +127,28 @@ class STGANConfig(AttGANConfig):
 @dataclass(frozen=True)
 class FacesConfig(StarGANConfig):
     "A small SeCGAN for drawn faces at 64 px, with the backbone STGAN."
-    recipe = Recipe(batch=8, epochs=16, decay_epochs=8, epoch=8000, ema=.999)
+    recipe = Recipe(batch=8, epochs=40, decay_epochs=20, epoch=8000, ema=.999)
     opens = dict(attrs=["Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair", "Male", "Young", "Bangs", "Smiling",
                         "Eyeglasses", "Beard"])
     attrs:list[str]|int=field(default_factory=lambda: list(FacesConfig.opens["attrs"]))
     size:Size=64
     backbone:str="stgan"
-    width:int=24
-    seg_width:int|None=16
+    width:int=32
+    d_width:int|None=48
+    seg_width:int|None=12
     g_layers:int=3
     d_layers:int|None=4
     parser_width:int=FacesParser.width
-    lambda_rec:float=50.0
-    sc_warmup:int=1000
+    blend:bool=True
+    pairs:bool=True
+    up:str="bilinear"
+    fc_dim:int|None=256
+    share:float=0.5
+    lambda_cls_g:float=0.1
+    lambda_r1:float=0.02
+    lambda_rec:float=0.0
+    lambda_keep:float=1.0
+    sc_warmup:int=4000
     n_critic:int=1
     lr:float=5e-4
 
@@ -249,7 +268,11 @@ class SeCGAN(System):
         self.size, a = h.size, len(self.attr_names)
         depth = {} if h.d_layers is None else {("repeat_num" if h.backbone == "stargan" else "n_layers"): h.d_layers}
         g = dict(repeat_num=h.n_blocks) if h.backbone == "stargan" else dict(n_layers=h.g_layers)
-        make = lambda width, d_width, classes: branch(h.backbone, a, h.size, classes, width, d_width, g, depth)
+        if h.backbone != "stargan":
+            g["up"] = h.up
+            depth |= (dict(fc_dim=h.fc_dim) if h.fc_dim else {}) | (dict(norm="none") if h.pairs else {})
+        make = lambda width, d_width, classes: branch(h.backbone, a, h.size, classes, width, d_width, g, depth, h.blend,
+                                                      h.pairs)
         self.generator, self.discriminator = make(h.width, h.d_width, 0)
         ds, gs = ("discriminator",), ("generator",)
         self.frozen, self.takes = ((), {}) if not h.twin else (("parser",), dict(parser="parser.parser"))
@@ -307,8 +330,12 @@ def begin(self:SeCGAN, batch:Batch)->Batch:
     check_batch(batch, n_attrs=len(self.attr_names))
     n = batch.n
     draw = dict(order=lambda: self.permutation(n), alpha=lambda: self.rand(n, 1, 1, 1))
+    if self.h.share < 1: draw["take"] = lambda: self.rand(n, len(self.attr_names)) < self.h.share
     batch = Batch({k: make() for k, make in draw.items() if k not in batch} | batch)
-    if "target_attrs" not in batch: batch["target_attrs"] = self.whole(batch["attrs"])[batch["order"]]
+    if "target_attrs" not in batch:
+        y, other = batch["attrs"], self.whole(batch["attrs"])[batch["order"]]
+        if self.h.share < 1: other = mixed(y, other, self.attr_names, batch["take"], self.h.exclusive)
+        batch["target_attrs"] = other
     batch["y_diff"] = batch["target_attrs"] - batch["attrs"]
     with torch.no_grad():
         batch["x_out"] = self.generator(batch["image"], batch["y_diff"])
@@ -326,10 +353,19 @@ def judged(self:SeCGAN,
     batch:Batch,
 )->dict[str, Tensor]:
     "The loss of a discriminator."
-    adv, cls = D(torch.cat([real, fake]))
-    gp = gradient_penalty(lambda u: D(u)[0], real, fake, alpha=batch["alpha"])
-    return wasserstein_critic(*adv.chunk(2)) | dict(
-        gp=self.h.lambda_gp*gp, cls=self.h.lambda_cls_d*self.classified(cls[:batch.n], batch["attrs"]))
+    h, n, y, wanted = self.h, batch.n, batch["attrs"], batch["target_attrs"]
+    if h.pairs:
+        right, wrong, cls = D(torch.cat([real, fake]), torch.cat([y, wanted]), torch.cat([wanted, wanted]))
+        other = (y != wanted).any(1).to(real).view(-1, *[1]*(wrong.dim() - 1)) # where the wrong attributes are wrong
+        rows, share = self.every(8, n) # images that the penalty takes
+        slopes = share*r1_penalty(lambda u: D(u, y[rows])[0], real[rows]) if share else real.new_zeros(())
+        terms = critic_loss(*right.chunk(2), "original") | dict(
+            wrong=h.lambda_wrong*(other*F.softplus(at_least_float32(wrong[:n]))).mean(), r1=h.lambda_r1*slopes)
+    else:
+        adv, cls = D(torch.cat([real, fake]))
+        gp = gradient_penalty(lambda u: D(u)[0], real, fake, alpha=batch["alpha"])
+        terms = wasserstein_critic(*adv.chunk(2)) | dict(gp=h.lambda_gp*gp)
+    return terms | dict(cls=h.lambda_cls_d*self.classified(cls[:n], y))
 
 @patch
 def classified(self:SeCGAN, logits:Tensor, attrs:Tensor)->Tensor:
@@ -362,8 +398,9 @@ def wanted(self:SeCGAN,
     batch:Batch,
 )->dict[str, Tensor]:
     "What a discriminator objects to."
-    adv, cls = D(out)
-    return dict(adv=wasserstein_generator(adv), cls=self.h.lambda_cls_g*self.classified(cls, batch["target_attrs"]))
+    y, pairs = batch["target_attrs"], self.h.pairs
+    adv, cls = D(out, y) if pairs else D(out)
+    return dict(adv=generator_loss(adv, "original" if pairs else "w"), cls=self.h.lambda_cls_g*self.classified(cls, y))
 
 @patch
 def sc_weight(self:SeCGAN)->Tensor|float:
@@ -375,8 +412,11 @@ def sc_weight(self:SeCGAN)->Tensor|float:
 def editors_loss(self:SeCGAN, batch:Batch)->dict[str, Tensor]:
     "Both generators."
     h, x, y_diff = self.h, batch["image"], batch["y_diff"]
-    x_out, x_same = map(self.generator.finish, edit_and_keep(self.generator, x, y_diff))
-    terms = self.wanted(self.discriminator, x_out, batch) | dict(rec=h.lambda_rec*F.l1_loss(x_same, x))
+    if h.lambda_rec: x_out, x_same = map(self.generator.finish, edit_and_keep(self.generator, x, y_diff))
+    else: x_out = self.generator(x, y_diff)
+    terms = self.wanted(self.discriminator, x_out, batch)
+    if h.lambda_rec: terms["rec"] = h.lambda_rec*F.l1_loss(x_same, x)
+    if h.lambda_keep: terms["keep"] = h.lambda_keep*F.l1_loss(x_out, x)
     if not h.twin: return terms
     l_out, l_same = edit_and_keep(self.seg_generator, batch["s_in"], y_diff)
     s_out = self.seg_generator.finish(l_out)
