@@ -193,13 +193,14 @@ def branch(
     if backbone not in BACKBONES:
         raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got {backbone!r}")
     make_g, make_d = BACKBONES[backbone]
-    if blend and not classes: make_g = partial(BlendingGenerator, backbone)
+    blend = blend and not classes
+    if blend: make_g = partial(BlendingGenerator, backbone)
     if pairs: make_d = partial(PairDiscriminator, backbone)
     channels, output = (classes, "softmax") if classes else (3, "tanh")
     deepest = max(min(pair(size)).bit_length() - 2, 1) # two cells are left
     if backbone == "stargan": g_depth, d_depth = {}, dict(repeat_num=min(6, deepest))
     else: g_depth = d_depth = dict(n_layers=min(5, deepest))
-    of_g = dict(c_dim=c_dim, width=width) | ({} if blend and not classes else dict(channels=channels, output=output))
+    of_g = dict(c_dim=c_dim, width=width) | ({} if blend else dict(channels=channels, output=output))
     for_g = of_g | g_depth | (g_options or {})
     for_d = (dict(c_dim=c_dim, size=size, width=d_width or width, in_channels=channels) | d_depth
              | (d_options or {}))

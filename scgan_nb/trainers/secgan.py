@@ -19,8 +19,7 @@ from ..core.system import Hyper, Recipe, System, Update
 from ..core.values import Range
 from ..datasets.edits import flipped, mixed, wish
 from ..datasets.labels import PARTS12
-from ..losses.adversarial import (critic_loss, generator_loss, gradient_penalty, r1_penalty,
-                                         wasserstein_critic)
+from ..losses.adversarial import critic_loss, generator_loss, gradient_penalty, r1_penalty, wasserstein_critic
 from ..losses.attributes import attribute_loss
 from ..losses.consistency import consistency_loss
 from ..losses.segmentation import segmentation_loss
