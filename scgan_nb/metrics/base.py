@@ -48,6 +48,12 @@ class Metric(Backend):
         "Which direction of a result is better."
         return "" if key.split("/")[-1] in COUNTS else self.better
 
+    def sees(self,
+        batch:dict, # what was asked for
+    )->bool:
+        "Whether images made for this say anything; a column without any has no result."
+        return True
+
     def observe(self,
         batch:dict, # what was asked for
         images:Tensor, # (B,3,H,W), or (K,B,3,H,W) for `drive="varies"`

@@ -20,8 +20,8 @@ from .similarity import PairMean
 from ..worlds.drawn import DrawnWorld
 
 # %% auto #0
-__all__ = ['asked_changes', 'TARR', 'true_edits', 'edit_regions', 'edit_errors', 'EditError', 'EditMasks', 'EditPair', 'Identity',
-           'BackgroundChange']
+__all__ = ['asked_changes', 'TARR', 'true_edits', 'edit_regions', 'edit_errors', 'OfEdits', 'EditError', 'EditMasks', 'EditPair',
+           'Identity', 'BackgroundChange']
 
 # %% ../../nbs/metrics/40_edits.ipynb #ab5a0975
 def asked_changes(
@@ -150,8 +150,12 @@ def edit_errors(
     return torch.stack([off.mean((1, 2)), over(off, inside), over(moved, outside)])
 
 # %% ../../nbs/metrics/40_edits.ipynb #27aa6aff
+class OfEdits:
+    "For metrics of edits: images that nobody asked to edit, such as real ones, say nothing."
+    def sees(self, batch:dict)->bool: return "source_attrs" in batch
+
 @register("metrics")
-class EditError(Metric):
+class EditError(OfEdits, Metric):
     "Distance of edits from the true edits of a drawn world: whole, where it changes the source, and elsewhere."
     name, better, needs = "edit_error", "lower", ("image", "attrs", "source_attrs", "index")
 
@@ -170,8 +174,7 @@ class EditError(Metric):
         self.data, self.names, self.threshold, self.margin = data, list(names or data.attr_names), threshold, margin
         for state, kind in dict(total=torch.float64, n=torch.long).items(): # whole, inside, outside
             self.add_state(state, torch.zeros(3, len(self.names), dtype=kind), dist_reduce_fx="sum")
-        for state in ("skipped", "unedited"):
-            self.add_state(state, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("skipped", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     @torch.no_grad()
     def update(self,
@@ -179,10 +182,9 @@ class EditError(Metric):
         source:Tensor, # (B,3,H,W) before the edit
         index:Tensor, # (B,) sample numbers
         wanted:Tensor, # (B,A) attributes that were wanted
-        before:Tensor|None=None, # (B,A) attributes of the sources; None: nothing was asked for, these are no edits
+        before:Tensor, # (B,A) attributes of the sources
     ):
         "Add edits."
-        if before is None: self.unedited += len(images); return
         images, source = check_pictures(images), check_pictures(source)
         true = true_edits(self.data, index, wanted - before, self.names)["image"].to(images)
         if images.shape != true.shape or source.shape != true.shape:
@@ -196,13 +198,11 @@ class EditError(Metric):
 
     def observe(self, batch:dict, images:Tensor):
         "Edits of `image`, in which `attrs` differ from `source_attrs` where something was asked for."
-        self.update(images, batch["image"], batch["index"], batch["attrs"], batch.get("source_attrs"))
+        self.update(images, batch["image"], batch["index"], batch["attrs"], batch["source_attrs"])
 
     def compute(self)->dict[str, float]:
-        "Means over attributes and the errors of each attribute; nothing if all images were no edits."
-        if not self.n.sum():
-            if self.unedited: return {}
-            raise ValueError(f"{self.name} has seen no request yet")
+        "Means over attributes and the errors of each attribute."
+        if not self.n.sum(): raise ValueError(f"{self.name} has seen no request yet")
         out = {}
         for key, errors in zip(("edit_error", "edit_inside", "edit_outside"), self.total/self.n):
             found = {n: float(v) for n, v in zip(self.names, errors) if not v.isnan()}
@@ -218,7 +218,7 @@ class EditError(Metric):
 
 # %% ../../nbs/metrics/40_edits.ipynb #f60c7fe9
 @register("metrics")
-class EditMasks(SegmentationScore):
+class EditMasks(OfEdits, SegmentationScore):
     "mIoU between what a segmentor finds in edits and the masks that the edits should have."
     name, better, needs = "edit_miou", "higher", ("image", "attrs", "source_attrs")
 
@@ -231,18 +231,14 @@ class EditMasks(SegmentationScore):
     ):
         super().__init__(segmentor, classes, table, name)
         self.expected = expected
-        self.add_state("unedited", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def observe(self, batch:dict, images:Tensor):
-        "Edits of `image`; images that nobody asked to edit have no result."
-        if "source_attrs" in batch: self.update(images, self.expected(batch))
-        else: self.unedited += len(images)
+        "Edits of `image`."
+        self.update(images, self.expected(batch))
 
     def compute(self)->dict[str, float]:
         "mIoU over the classes that occur, IoU of each of them."
-        if self.unedited and not self.matrix.sum(): return {}
-        out = super().compute()
-        return {f"edit_{k}": v for k, v in out.items() if not k.startswith("pixel")}
+        return {f"edit_{k}": v for k, v in super().compute().items() if not k.startswith("pixel")}
 
     @classmethod
     def suited(cls, judges, data, system):
@@ -259,28 +255,22 @@ class EditMasks(SegmentationScore):
         return found
 
 # %% ../../nbs/metrics/40_edits.ipynb #72cc3490
-class EditPair(PairMean):
+class EditPair(OfEdits, PairMean):
     "Mean of a score over edits and their sources; NaN is left out. The base of the metrics below."
     better, needs, drive = "", ("image", "attrs", "source_attrs"), "watches"
 
     def __init__(self, name:str):
         super().__init__(name)
-        for state in ("skipped", "unedited"):
-            self.add_state(state, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("skipped", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def observe(self, batch:dict, images:Tensor):
-        "Edits of `image`; images that nobody asked to edit have no result."
-        if "source_attrs" in batch: self.update(images, batch["image"])
-        else: self.unedited += len(images)
+        "Edits of `image`."
+        self.update(images, batch["image"])
 
     def add(self, scores:Tensor): # (B,) float64
         "Add the scores of edits; NaN is counted, not added."
         there = ~scores.isnan()
         super().add(scores[there]); self.skipped += (~there).sum()
-
-    def compute(self)->dict[str, float]:
-        "The mean, and the number of edits."
-        return {} if self.unedited and not self.n else super().compute()
 
 @register("metrics")
 class Identity(EditPair):

@@ -234,7 +234,7 @@ def _computed(metrics, better:dict)->dict:
 def _show(metrics, system, data, n, batch, make, better, ticks)->dict:
     "What metrics say of the images that `make(indices)` returns for n samples, with what was asked for."
     for m in metrics: m.reset()
-    apart = n if len(data) >= 2*n else 0
+    apart, told = n if len(data) >= 2*n else 0, set()
     for at in _parts(n if metrics else 0, batch):
         next(ticks)
         real = data.batch([k + apart for k in at])
@@ -242,8 +242,9 @@ def _show(metrics, system, data, n, batch, make, better, ticks)->dict:
         for i, (asked, images) in enumerate(make(at)):
             shown = Batch(asked | reference) if i == 0 else asked # the reference once for each sample
             shown = entries_of(shown, system.truth)
-            for m in metrics: m.observe(shown.to(m.device), images.to(m.device))
-    return _computed(metrics, better)
+            for k, m in enumerate(metrics):
+                if m.sees(shown): m.observe(shown.to(m.device), images.to(m.device)); told.add(k)
+    return _computed([metrics[k] for k in sorted(told)], better)
 
 @torch.no_grad()
 def _vary(metrics, system, data, n, batch, seed, draws, better, ticks)->dict:

@@ -94,6 +94,7 @@ class Protocol(Metric):
         if kind_of(key).on_pixels: return padded_square(x, IGNORE if kind_of(key) is kind_of("mask") else 0)
         return x
 
+    def sees(self, batch:dict)->bool: return self.metric.sees(batch)
     def observe(self, batch:dict, images:Tensor):
         "Show the metric what it would see under the protocol."
         size = tuple(images.shape[-2:])
