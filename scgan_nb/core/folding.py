@@ -25,10 +25,10 @@ def fold(
 
 @fold.register
 def _(m:nn.Sequential):
-    layers = list(m)
-    for i, (a, b) in enumerate(pairwise(layers)):
-        if type(a) is nn.Conv2d and type(b) is nn.BatchNorm2d and b.track_running_stats:
-            m[i], m[i + 1] = fuse_conv_bn_eval(a, b), nn.Identity()
+    for i, (a, b) in enumerate(pairwise(list(m))):
+        transposed = type(a) is nn.ConvTranspose2d and a.groups == 1
+        if (transposed or type(a) is nn.Conv2d) and type(b) is nn.BatchNorm2d and b.track_running_stats:
+            m[i], m[i + 1] = fuse_conv_bn_eval(a, b, transposed), nn.Identity()
     return m
 
 # %% ../../nbs/core/08_folding.ipynb #04fd9630

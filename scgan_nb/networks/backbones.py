@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from ..core.pixels import Size, pair
 from .layers import InstanceNorm2d, check_size
-from .small_maps import SmallMapConv2d
+from .small_maps import SmallMapConv2d, SmallMapConvTranspose2d
 from .stargan import AttributeEditor, leaky_relu, repeat_over, use_statistics
 
 # %% ../../nbs/networks/40_backbones.ipynb #c601ab42
@@ -56,7 +56,7 @@ def doubling(
     up:str="transposed", # a transposed 4x4 convolution, or "bilinear": see `ResizeConv2d`
 )->nn.Module: # (B,in,h,w) -> (B,out,2h,2w)
     "A layer that doubles the size."
-    if up == "transposed": return nn.ConvTranspose2d(in_channels, out_channels, 4, 2, 1, bias=bias)
+    if up == "transposed": return SmallMapConvTranspose2d(in_channels, out_channels, 4, 2, 1, bias=bias)
     if up == "bilinear": return ResizeConv2d(in_channels, out_channels, bias)
     raise ValueError(f"up must be 'transposed' or 'bilinear', got {up!r}")
 
@@ -97,7 +97,7 @@ class SkipGenerator(AttributeEditor):
                              f"{n_layers}, or shortcut_layers to 0")
         self.widths = [min(width*2**k, widest) for k in range(n_layers)]
         free = norm == "none" # of a norm: the convolution has a bias
-        self.encoder = nn.ModuleList(unit(nn.Conv2d(i, o, 4, 2, 1, bias=free), norm, nn.LeakyReLU(slope), **of_norm)
+        self.encoder = nn.ModuleList(unit(SmallMapConv2d(i, o, 4, 2, 1, bias=free), norm, nn.LeakyReLU(slope), **of_norm)
                                      for i, o in pairwise([channels, *self.widths]))
         outs = [min((dec_width or width)*2**(n - 1 - i), widest) for i in range(n - 1)]
         ins = [self.decoder_input(i, o) for i, o in enumerate([self.widths[-1], *outs])]
@@ -174,7 +174,7 @@ class SelectiveTransferUnit(nn.Module):
         self.state = state
         self.upsample = doubling(below + c_dim, channels, bias, up)
         free = bias and norm == "none" # of a norm
-        gate = lambda act: unit(nn.Conv2d(2*channels, channels, kernel, padding=kernel//2, bias=free), norm, act,
+        gate = lambda act: unit(SmallMapConv2d(2*channels, channels, kernel, padding=kernel//2, bias=free), norm, act,
                                 **of_norm)
         self.reset, self.update, self.candidate = gate(nn.Sigmoid()), gate(nn.Sigmoid()), gate(nn.Tanh())
 

@@ -322,6 +322,29 @@ def masks(self:SeCGAN, logits:Tensor)->Tensor: # (B, K, H, W) probabilities
     if self.h.real_masks == "soft": return soft
     return torch.zeros_like(soft).scatter_(1, logits.argmax(1, keepdim=True), 1.)
 
+# %% ../../nbs/trainers/40_secgan.ipynb #d60af68d
+def edit_and_keep(
+    G, # of one branch
+    u:Tensor, # (B, channels, H, W)
+    y_diff:Tensor, # (B, A)
+)->tuple[Tensor, Tensor]: # logits of the edit by y_diff and of the edit by 0
+    "G(u, y_diff) and G(u, 0), before the last activation."
+    z, zero = G.encode(u), torch.zeros_like(y_diff)
+    if len(z) > 1: return G.decode(z, y_diff), G.decode(z, zero) # batch norms must not see both at once
+    return G.decode([torch.cat([h, h]) for h in z], torch.cat([y_diff, zero])).chunk(2)
+
+@patch
+def edits(self:SeCGAN, batch:Batch)->dict[str, Tensor]:
+    "What the generators answer: x_edit and l_edit, and x_same and l_same where the edit by 0 has a loss."
+    x, y_diff, made = batch["image"], batch["y_diff"], {}
+    if self.h.lambda_rec:
+        both = edit_and_keep(self.generator, x, y_diff)
+        made = dict(zip(("x_edit", "x_same"), map(self.generator.finish, both)))
+    else: made["x_edit"] = self.generator(x, y_diff)
+    if self.h.twin:
+        made |= zip(("l_edit", "l_same"), edit_and_keep(self.seg_generator, batch["s_in"], y_diff))
+    return made
+
 @patch
 def begin(self:SeCGAN, batch:Batch)->Batch:
     "Add y_trg, the mixing weights of the penalty, the mask and both edits."
@@ -336,11 +359,16 @@ def begin(self:SeCGAN, batch:Batch)->Batch:
         if self.h.share < 1: other = mixed(y, other, self.attr_names, batch["take"], self.h.exclusive)
         batch["target_attrs"] = other
     batch["y_diff"] = batch["target_attrs"] - batch["attrs"]
+    if self.h.twin:
+        with torch.no_grad(): batch["s_in"] = self.masks(self.parser(batch["image"]))
+    if self.cut[1] == 1 and all(u.every == 1 for u in self.updates): # more parts would all keep their graphs
+        with torch.enable_grad(): batch = Batch(batch | self.edits(batch))
+        batch["x_out"] = batch["x_edit"].detach()
+        if self.h.twin: batch["s_out"] = self.seg_generator.finish(batch["l_edit"].detach())
+        return batch
     with torch.no_grad():
         batch["x_out"] = self.generator(batch["image"], batch["y_diff"])
-        if self.h.twin:
-            batch["s_in"] = self.masks(self.parser(batch["image"]))
-            batch["s_out"] = self.seg_generator(batch["s_in"], batch["y_diff"])
+        if self.h.twin: batch["s_out"] = self.seg_generator(batch["s_in"], batch["y_diff"])
     return batch
 
 # %% ../../nbs/trainers/40_secgan.ipynb #d1976271
@@ -380,16 +408,6 @@ def critics_loss(self:SeCGAN, batch:Batch)->dict[str, Tensor]:
     return terms | {f"seg_{k}": v for k, v in seg.items()}
 
 # %% ../../nbs/trainers/40_secgan.ipynb #8a0d108e
-def edit_and_keep(
-    G, # of one branch
-    u:Tensor, # (B, channels, H, W)
-    y_diff:Tensor, # (B, A)
-)->tuple[Tensor, Tensor]: # logits of the edit by y_diff and of the edit by 0
-    "G(u, y_diff) and G(u, 0), before the last activation."
-    z, zero = G.encode(u), torch.zeros_like(y_diff)
-    if len(z) > 1: return G.decode(z, y_diff), G.decode(z, zero) # batch norms must not see both at once
-    return G.decode([torch.cat([h, h]) for h in z], torch.cat([y_diff, zero])).chunk(2)
-
 @patch
 def wanted(self:SeCGAN,
     D, # one of the two discriminators
@@ -410,17 +428,16 @@ def sc_weight(self:SeCGAN)->Tensor|float:
 @patch
 def editors_loss(self:SeCGAN, batch:Batch)->dict[str, Tensor]:
     "Both generators."
-    h, x, y_diff = self.h, batch["image"], batch["y_diff"]
-    if h.lambda_rec: x_out, x_same = map(self.generator.finish, edit_and_keep(self.generator, x, y_diff))
-    else: x_out = self.generator(x, y_diff)
+    h, x, made = self.h, batch["image"], batch if "x_edit" in batch else self.edits(batch)
+    x_out = made["x_edit"]
     terms = self.wanted(self.discriminator, x_out, batch)
-    if h.lambda_rec: terms["rec"] = h.lambda_rec*F.l1_loss(x_same, x)
+    if h.lambda_rec: terms["rec"] = h.lambda_rec*F.l1_loss(made["x_same"], x)
     if h.lambda_keep: terms["keep"] = h.lambda_keep*F.l1_loss(x_out, x)
     if not h.twin: return terms
-    l_out, l_same = edit_and_keep(self.seg_generator, batch["s_in"], y_diff)
+    l_out = made["l_edit"]
     s_out = self.seg_generator.finish(l_out)
     seg = self.wanted(self.seg_discriminator, s_out, batch)
-    seg["rec"] = h.lambda_rec_seg*consistency_loss(l_same, batch["s_in"], "soft") # s_in as it is
+    seg["rec"] = h.lambda_rec_seg*consistency_loss(made["l_same"], batch["s_in"], "soft") # s_in as it is
     if h.lambda_sc:
         parsed, w = self.parser(x_out), self.sc_weight()
         terms["sc"] = w*consistency_loss(parsed, s_out, h.targets)

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from scgan_nb.core.batch import Batch
 from scgan_nb.datasets.poses import heat_maps, moved_edges
+from scgan_nb.networks.backbones import PUBLIC_STGAN, STGANGenerator
 from scgan_nb.networks.vgg import RELU_1, VGG
 from scgan_nb.losses.perceptual import PIX2PIXHD_WEIGHTS
 from scgan_nb.trainers import sca_gan, semantic_composition
@@ -108,10 +109,13 @@ def editing(backbone):
     "{key of the reference: work}: a step of all four networks; one of a discriminator alone; one edited image."
     def make():
         system = SeCGAN.published(backbone, n_critic=1, rhythm="same", sc_warmup=0)
-        alone = SeCGAN.published(backbone, twin=False, n_critic=10**6, rhythm="same") # its generator never moves
-        trainer, critic = (Trainer(s, batch=2, device="cpu", progress=None) for s in (system, alone))
-        n = len(system.attr_names)
+        alone = SeCGAN.published(backbone, twin=False, n_critic=1000, rhythm="same") # its generator rests
+        n, parts = len(system.attr_names), len(system.parts)
+        if backbone == "stgan": # the authors' times are those of the public PyTorch class, with two transfer units
+            system.generator = STGANGenerator(n, **PUBLIC_STGAN)
+            system.seg_generator = STGANGenerator(n, channels=parts, output="softmax", **PUBLIC_STGAN)
         batch = Batch(image=torch.rand(2, 3, 128, 128)*2 - 1, attrs=torch.randint(0, 2, (2, n)).float())
+        trainer, critic = (Trainer(s, batch=2, device="cpu", progress=None) for s in (system, alone))
         one = batch["image"][:1], batch["attrs"][:1]
         return trainer, dict(secgan_iter_s=lambda: trainer.step(batch), d_update_s=lambda: critic.step(batch),
                              forward_b1_s=lambda: system.generator(*one),
