@@ -126,7 +126,7 @@ class STGANConfig(AttGANConfig):
 @dataclass(frozen=True)
 class FacesConfig(StarGANConfig):
     "A small SeCGAN for drawn faces at 64 px, with the backbone STGAN."
-    recipe = Recipe(batch=8, epochs=40, decay_epochs=20, epoch=8000, ema=.999)
+    recipe = Recipe(batch=8, epochs=26, decay_epochs=12, epoch=8000, ema=.999)
     opens = dict(attrs=["Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair", "Male", "Young", "Bangs", "Smiling",
                         "Eyeglasses", "Beard"])
     attrs:list[str]|int=field(default_factory=lambda: list(FacesConfig.opens["attrs"]))

@@ -3,8 +3,7 @@
 Milliseconds, the median; both forms take turns, so that what else runs on the machine hits both. With one thread it is the time of the
 processor, with two it is the time on the clock. The last column is what folding itself takes.
 
-`paint` of SCA-GAN is another pose of a person whose style was read before, and of SeCGAN another edit of a face. If no weights ship for
-SeCGAN, they are random.
+`paint` of SCA-GAN is another pose of a person whose style was read before, and of SeCGAN another edit of a face.
 """
 import statistics
 import time
@@ -14,17 +13,10 @@ import torch
 from scgan_nb.core.batch import Batch
 from scgan_nb.core.system import load_system
 from scgan_nb.trainers.secgan import SeCGAN
-from scgan_nb.widgets.studio import shown_with, weights_of
-from scgan_nb.worlds.faces import Faces
+from scgan_nb.widgets.studio import shown_with
 from tests.bench.look_up import blobs
 
-SYSTEMS = ("scgan-faces-64", "semantic-composition-scenes-64", "sca-gan-people-128x96", "secgan")
-RANDOM = dict(secgan=lambda: SeCGAN.for_data(Faces(64, **SeCGAN.configs["faces"].opens), "faces", twin=False))
-
-
-def opened(name):
-    found = weights_of(name) if name in RANDOM else name
-    return RANDOM[found]().eval() if found in RANDOM else load_system(found)
+SYSTEMS = ("scgan-faces-64", "semantic-composition-scenes-64", "sca-gan-people-128x96", "secgan-faces-64")
 
 
 def conditions(system, n=1):
@@ -55,7 +47,7 @@ def main(rounds=30):
     print(f"{'':34}{'threads':>8}{'part':>8}{'ms':>8}{'folded':>8}{'ratio':>7}")
     try:
         for name in SYSTEMS:
-            plain = opened(name)
+            plain = load_system(name)
             start = time.perf_counter(); quick = plain.folded(); seconds = time.perf_counter() - start
             batch = conditions(plain)
             difference = (plain.sample(batch) - quick.sample(batch)).abs().max()

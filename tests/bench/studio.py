@@ -4,8 +4,7 @@ The round trip begins when the browser sends a piece of a stroke, and ends when 
 The kernel's part is reading, painting and compressing, as the studio measures it.
 
 For SCA-GAN a joint is dragged, at 128 x 96 and with the style of the source read before: `python -m tests.bench.studio
-sca_gan`. For SeCGAN a slider is moved by the keyboard, and the round trip begins with the key. If no weights ship for it,
-they are random: that costs the same."""
+sca_gan`. For SeCGAN a slider is moved by the keyboard, and the round trip begins with the key."""
 import statistics
 import sys
 import tempfile
@@ -78,14 +77,7 @@ def slide(page, n, moves=60):
 
 OPEN = dict(sca_gan="""box = studio("sca_gan")
 box.panels["pose"].state.load(box.data[8])
-box""", secgan="""from scgan_nb.widgets.studio import weights_of
-from scgan_nb.trainers.secgan import SeCGAN
-from scgan_nb.worlds.faces import Faces
-found = weights_of("secgan")
-if found == "secgan":
-    data = Faces(64, seed=1, **SeCGAN.configs["faces"].opens)
-    found = SeCGAN.for_data(data, "faces", twin=False).eval()
-studio(found)""")
+box""")
 MEASURE = dict(sca_gan=drag, secgan=slide)
 
 
