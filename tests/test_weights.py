@@ -93,7 +93,7 @@ def test_damaged_config(saved, change, said):
     assert said in one_line(folder/"config.json", lambda: cls.from_pretrained(folder))
 
 
-@pytest.mark.parametrize("name", ["scgan-faces-64", "semantic-composition-scenes-64"])
+@pytest.mark.parametrize("name", ["scgan-faces-64", "semantic-composition-scenes-64", "secgan-faces-64"])
 @pytest.mark.parametrize("bad", ["4", None, [], {"a": 1}, -1, 0.5])
 def test_hyper_of_a_wrong_kind_names_the_file(tmp_path, name, bad):
     config = read_config(packaged(name))
