@@ -97,7 +97,8 @@ class SkipGenerator(AttributeEditor):
                              f"{n_layers}, or shortcut_layers to 0")
         self.widths = [min(width*2**k, widest) for k in range(n_layers)]
         free = norm == "none" # of a norm: the convolution has a bias
-        self.encoder = nn.ModuleList(unit(SmallMapConv2d(i, o, 4, 2, 1, bias=free), norm, nn.LeakyReLU(slope), **of_norm)
+        halving = lambda i, o: SmallMapConv2d(i, o, 4, 2, 1, bias=free)
+        self.encoder = nn.ModuleList(unit(halving(i, o), norm, nn.LeakyReLU(slope), **of_norm)
                                      for i, o in pairwise([channels, *self.widths]))
         outs = [min((dec_width or width)*2**(n - 1 - i), widest) for i in range(n - 1)]
         ins = [self.decoder_input(i, o) for i, o in enumerate([self.widths[-1], *outs])]
