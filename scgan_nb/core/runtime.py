@@ -4,6 +4,7 @@
 
 # %% ../../nbs/core/03_runtime.ipynb #c5ed9ff2
 from __future__ import annotations
+import ctypes
 import math
 import os
 import random
@@ -25,10 +26,10 @@ from torch.utils._pytree import tree_leaves
 import scgan_nb
 
 # %% auto #0
-__all__ = ['best_device', 'free_cores', 'thread_hint', 'one_device', 'seed_everything', 'step_seed', 'seeded', 'screen',
-           'progress_bar', 'with_bar', 'this_process', 'has_ended', 'running_cell', 'close_earlier', 'LostProcess',
-           'several_processes', 'together', 'SumOverProcesses', 'gathered', 'crc32', 'data_folders', 'packaged',
-           'weight_file']
+__all__ = ['best_device', 'keep_memory', 'free_cores', 'thread_hint', 'one_device', 'seed_everything', 'step_seed', 'seeded',
+           'screen', 'progress_bar', 'with_bar', 'this_process', 'has_ended', 'running_cell', 'close_earlier',
+           'LostProcess', 'several_processes', 'together', 'SumOverProcesses', 'gathered', 'crc32', 'data_folders',
+           'packaged', 'weight_file']
 
 # %% ../../nbs/core/03_runtime.ipynb #dcba2926
 def best_device(
@@ -50,6 +51,17 @@ def best_device(
 
 # %% ../../nbs/core/03_runtime.ipynb #02582860
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
+# %% ../../nbs/core/03_runtime.ipynb #947c8ce6
+def keep_memory()->bool: # whether it does
+    "Let glibc keep the memory that this process frees, for later; other C libraries are left as they are."
+    if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ): return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8 # from malloc.h
+    options = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_ARENA_MAX: 1}
+    return mallopt is not None and all([mallopt(k, v) for k, v in options.items()])
+
+keep_memory()
 
 # %% ../../nbs/core/03_runtime.ipynb #856fda38
 def _quota(file:str|Path="/sys/fs/cgroup/cpu.max")->float: # of a container, in cores
