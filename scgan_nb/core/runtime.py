@@ -56,7 +56,7 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 def keep_memory()->bool: # whether it does
     "Let glibc keep the memory that this process frees, for later; other C libraries are left as they are."
     if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ): return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) # glibc alone has it
     M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8 # from malloc.h
     options = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_ARENA_MAX: 1}
     return mallopt is not None and all([mallopt(k, v) for k, v in options.items()])

@@ -4,11 +4,12 @@
 
 # %% ../../nbs/trainers/40_secgan.ipynb #39cec739
 from __future__ import annotations
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import NamedTuple
 import torch
 from fastcore.basics import patch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from ..core.batch import Batch, check_batch
 from ..core.pixels import IGNORE, Size, at_least_float32, pair
@@ -29,7 +30,7 @@ from ..networks.secgan import Parser, branch
 # %% auto #0
 __all__ = ['ATTGAN13', 'MOVES_PARTS', 'ParserHyper', 'FacesParser', 'StarGANConfig', 'StarGANConstant', 'AttGANConfig',
            'STGANConfig', 'FacesConfig', 'jittered', 'SeCGANParser', 'names_of', 'config_of', 'Photo', 'SeCGAN',
-           'edit_and_keep']
+           'edit_and_keep', 'forgetful']
 
 # %% ../../nbs/trainers/40_secgan.ipynb #0b9033f1
 @dataclass(frozen=True)
@@ -333,6 +334,15 @@ def edit_and_keep(
     if len(z) > 1: return G.decode(z, y_diff), G.decode(z, zero) # batch norms must not see both at once
     return G.decode([torch.cat([h, h]) for h in z], torch.cat([y_diff, zero])).chunk(2)
 
+@contextmanager
+def forgetful(net:nn.Module):
+    "Inside the block batch norms use the statistics of the batch and leave the running ones as they are."
+    norms = [m for m in net.modules() if isinstance(m, (nn.BatchNorm2d, nn.SyncBatchNorm)) and m.track_running_stats]
+    for m in norms: m.track_running_stats = False
+    try: yield
+    finally:
+        for m in norms: m.track_running_stats = True
+
 @patch
 def edits(self:SeCGAN, batch:Batch)->dict[str, Tensor]:
     "What the generators answer: x_edit and l_edit, and x_same and l_same where the edit by 0 has a loss."
@@ -361,12 +371,13 @@ def begin(self:SeCGAN, batch:Batch)->Batch:
     batch["y_diff"] = batch["target_attrs"] - batch["attrs"]
     if self.h.twin:
         with torch.no_grad(): batch["s_in"] = self.masks(self.parser(batch["image"]))
-    if self.cut[1] == 1 and all(u.every == 1 for u in self.updates): # more parts would all keep their graphs
+    once = all(u.every == 1 for u in self.updates)
+    if once and self.cut[1] == 1: # more parts would all keep their graphs
         with torch.enable_grad(): batch = Batch(batch | self.edits(batch))
         batch["x_out"] = batch["x_edit"].detach()
         if self.h.twin: batch["s_out"] = self.seg_generator.finish(batch["l_edit"].detach())
         return batch
-    with torch.no_grad():
+    with torch.no_grad(), forgetful(self) if once else nullcontext(): # `edits` will update the norms
         batch["x_out"] = self.generator(batch["image"], batch["y_diff"])
         if self.h.twin: batch["s_out"] = self.seg_generator(batch["s_in"], batch["y_diff"])
     return batch
